@@ -1,0 +1,62 @@
+#include "signals.h"
+
+#include "io.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+
+#define MAX_SIGNAL 64
+
+static volatile sig_atomic_t noted[MAX_SIGNAL + 1];
+static int event_fd = -1; /* set before the first handler is installed, never changed after */
+
+static void note_signal(int signal)
+{
+    if (signal > 0 && signal <= MAX_SIGNAL) {
+        noted[signal] = 1;
+        ah_io_event_set(event_fd);
+    }
+}
+
+int ah_signals_catch(int signal, bool catch)
+{
+    if (signal < 1 || signal > MAX_SIGNAL) {
+        return -EINVAL;
+    }
+    if (event_fd < 0) {
+        event_fd = ah_io_eventfd();
+        if (event_fd < 0) {
+            return event_fd;
+        }
+    }
+    struct sigaction action = {.sa_handler = catch ? note_signal : SIG_DFL, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    return sigaction(signal, &action, NULL) == 0 ? 0 : -errno;
+}
+
+int ah_signals_fd(void)
+{
+    return event_fd;
+}
+
+int ah_signals_take(void)
+{
+    for (int signal = 1; signal <= MAX_SIGNAL; signal++) {
+        if (noted[signal]) {
+            noted[signal] = 0;
+            return signal;
+        }
+    }
+    return 0;
+}
+
+bool ah_signals_pending(void)
+{
+    for (int signal = 1; signal <= MAX_SIGNAL; signal++) {
+        if (noted[signal]) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,69 @@
+#include "superproc.h"
+
+#include "clock.h"
+#include "io.h"
+#include "superlink.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+int ah_superproc_start(const char *path, pid_t *ret_pid, int *ret_fd, struct ah_err *err)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        return ah_err_sys(err, -errno, "cannot make a socket for the supervisor");
+    }
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], AH_LINK_FD);
+    char *argv[] = {(char *)"agenthost-supervisor", NULL};
+    pid_t pid;
+    int rc = -posix_spawn(&pid, path, &actions, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    ah_io_close(&ends[1]);
+    if (rc < 0) {
+        ah_io_close(&ends[0]);
+        return ah_err_sys(err, rc, "cannot start the supervisor %s", path);
+    }
+    *ret_pid = pid;
+    *ret_fd = ends[0];
+    return 0;
+}
+
+void ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns)
+{
+    ah_io_close(fd);
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd >= 0) {
+        int64_t deadline = ah_clock_now() + patience_ns;
+        struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+        while (poll(&ended, 1, ah_clock_poll_timeout(deadline)) < 0 && errno == EINTR) {
+        }
+        if (ended.revents == 0) {
+            kill(pid, SIGKILL); /* its tasks die with it */
+        }
+        ah_io_close(&pidfd);
+    } else {
+        kill(pid, SIGKILL);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}

@@ -1,0 +1,474 @@
+#include "task_internal.h"
+
+#include "clock.h"
+#include "io.h"
+#include "path.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+/* ---- the table ---- */
+
+static struct ah_task *find_locked(struct ah_runner *runner, uint32_t number)
+{
+    struct ah_task *task = runner->buckets[number % AH_TASK_BUCKETS];
+    while (task != NULL && task->number != number) {
+        task = task->next_bucket;
+    }
+    return task;
+}
+
+static void insert_locked(struct ah_runner *runner, struct ah_task *task)
+{
+    task->older = runner->youngest;
+    if (runner->youngest != NULL) {
+        runner->youngest->younger = task;
+    } else {
+        runner->oldest = task;
+    }
+    runner->youngest = task;
+    struct ah_task **bucket = &runner->buckets[task->number % AH_TASK_BUCKETS];
+    task->next_bucket = *bucket;
+    *bucket = task;
+}
+
+static void remove_locked(struct ah_runner *runner, struct ah_task *task)
+{
+    if (runner->next_queued == task) {
+        runner->next_queued = task->younger;
+    }
+    struct ah_task **at = &runner->buckets[task->number % AH_TASK_BUCKETS];
+    while (*at != task) {
+        at = &(*at)->next_bucket;
+    }
+    *at = task->next_bucket;
+    *(task->older != NULL ? &task->older->younger : &runner->oldest) = task->younger;
+    *(task->younger != NULL ? &task->younger->older : &runner->youngest) = task->older;
+    task->older = NULL;
+    task->younger = NULL;
+}
+
+/* ---- references ---- */
+
+static void task_free(struct ah_task *task)
+{
+    free(task->command);
+    free(task->label);
+    free(task->cwd);
+    free(task->output);
+    ah_buf_clear(&task->packet);
+    ah_queue_unref(task->queue);
+    free(task);
+}
+
+static void unref_locked(struct ah_task *task)
+{
+    if (--task->refs == 0) {
+        task_free(task);
+    }
+}
+
+struct ah_task *ah_task_ref(struct ah_task *task)
+{
+    pthread_mutex_lock(&task->runner->lock);
+    task->refs++;
+    pthread_mutex_unlock(&task->runner->lock);
+    return task;
+}
+
+void ah_task_unref(struct ah_task *task)
+{
+    if (task != NULL) {
+        struct ah_runner *runner = task->runner;
+        pthread_mutex_lock(&runner->lock);
+        unref_locked(task);
+        pthread_mutex_unlock(&runner->lock);
+    }
+}
+
+void ah_task_table_clear(struct ah_runner *runner)
+{
+    pthread_mutex_lock(&runner->lock);
+    while (runner->oldest != NULL) {
+        struct ah_task *task = runner->oldest;
+        remove_locked(runner, task);
+        unref_locked(task);
+    }
+    pthread_mutex_unlock(&runner->lock);
+}
+
+/* ---- running one ---- */
+
+static char *copy_text(const char *text)
+{
+    return text != NULL ? strdup(text) : NULL;
+}
+
+static int make_output_dir(struct ah_runner *runner, struct ah_err *err)
+{
+    if (runner->output_dir == NULL) {
+        return ah_err_set(err, -EINVAL, "no directory for task output is set");
+    }
+    if (!runner->output_dir_made) {
+        int rc = ah_path_mkdir_private(runner->output_dir, err);
+        if (rc < 0) {
+            return rc;
+        }
+        runner->output_dir_made = true;
+    }
+    return 0;
+}
+
+/* A number that no task in the table has. */
+static int new_number_locked(struct ah_runner *runner, uint32_t *ret_number)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        uint32_t number;
+        if (getrandom(&number, sizeof number, 0) == (ssize_t)sizeof number &&
+            find_locked(runner, number) == NULL) {
+            *ret_number = number;
+            return 0;
+        }
+    }
+    return -EAGAIN;
+}
+
+static int write_order(struct ah_task *task, const struct ah_task_options *options)
+{
+    struct ah_link_spawn order = {
+        .task = task->number,
+        .id = task->id,
+        .cwd = task->cwd,
+        .output = task->output,
+        .timeout_ns = ah_clock_from_seconds(options->timeout),
+        .grace_ns = ah_clock_from_seconds(options->grace),
+        .max_output = options->max_output,
+        .argv = options->argv,
+        .env = options->env,
+    };
+    while (order.argc <= AH_LINK_MAX_ITEMS && options->argv[order.argc] != NULL) {
+        order.argc++;
+    }
+    while (options->env != NULL && order.envc <= AH_LINK_MAX_ITEMS &&
+           options->env[order.envc] != NULL) {
+        order.envc++;
+    }
+    ah_buf_init(&task->packet, AH_LINK_MAX);
+    return ah_link_put_spawn(&task->packet, &order);
+}
+
+int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
+                struct ah_task **ret_task, struct ah_err *err)
+{
+    struct ah_task *task = calloc(1, sizeof *task);
+    if (task == NULL) {
+        return ah_err_set(err, -ENOMEM, "out of memory");
+    }
+    pthread_mutex_lock(&runner->lock);
+    int rc = make_output_dir(runner, err);
+    if (rc == 0) {
+        rc = ah_runner_start_thread_locked(runner);
+        rc = rc == 0 ? new_number_locked(runner, &task->number) : rc;
+        if (rc < 0) {
+            ah_err_sys(err, rc, "cannot start the task runner");
+        }
+    }
+    if (rc == 0) {
+        snprintf(task->id, sizeof task->id, "%08x", task->number);
+        if (asprintf(&task->output, "%s/%s.log", runner->output_dir, task->id) < 0) {
+            task->output = NULL;
+        }
+    }
+    pthread_mutex_unlock(&runner->lock);
+    if (rc < 0) {
+        free(task);
+        return rc;
+    }
+    task->runner = runner;
+    task->refs = 2; /* the table's and the caller's */
+    task->command = copy_text(options->command);
+    task->label = copy_text(options->label);
+    task->cwd = copy_text(options->cwd);
+    task->wake_id = ah_wake_new_id(runner->wake);
+    task->state = (struct ah_task_state){
+        .code = -1, .started = ah_clock_wall(), .notify = options->notify};
+    task->started_ns = ah_clock_now();
+    if (options->queue != NULL) {
+        task->queue = ah_queue_ref(options->queue);
+    }
+    rc = -ENOMEM;
+    if (task->command != NULL && task->cwd != NULL && task->output != NULL &&
+        (options->label == NULL || task->label != NULL)) {
+        rc = write_order(task, options);
+    }
+    if (rc < 0) {
+        task_free(task);
+        return rc == -EMSGSIZE
+                   ? ah_err_set(err, -E2BIG,
+                                "the command is too long: with its environment it has to fit in "
+                                "%d bytes; write it to a file and run that",
+                                AH_LINK_MAX)
+                   : ah_err_set(err, rc, "out of memory");
+    }
+    pthread_mutex_lock(&runner->lock);
+    insert_locked(runner, task);
+    runner->queued++;
+    pthread_mutex_unlock(&runner->lock);
+    ah_io_event_set(runner->event_fd);
+    *ret_task = task;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static struct ah_notice *make_notice(const struct ah_task *task)
+{
+    const struct ah_task_state *state = &task->state;
+    const char *status = ah_task_status_name(state->status);
+    struct stat st;
+    int64_t bytes = stat(task->output, &st) == 0 ? (int64_t)st.st_size : 0;
+    struct ah_notice *notice = ah_notice_new();
+    if (notice == NULL) {
+        return NULL;
+    }
+    int rc = ah_notice_add_text(notice, "kind", "task", 4);
+    rc = rc < 0 ? rc : ah_notice_add_text(notice, "task", task->id, strlen(task->id));
+    rc = rc < 0 ? rc : ah_notice_add_text(notice, "status", status, strlen(status));
+    rc = rc < 0 ? rc
+                : ah_notice_add_text(notice, "command", task->command, strlen(task->command));
+    if (rc == 0 && task->label != NULL) {
+        rc = ah_notice_add_text(notice, "label", task->label, strlen(task->label));
+    }
+    if (rc == 0 && state->code >= 0) {
+        rc = ah_notice_add_integer(notice, "code", state->code);
+    }
+    if (rc == 0 && state->signal > 0) {
+        rc = ah_notice_add_integer(notice, "signal", state->signal);
+    }
+    if (rc == 0 && state->reason[0] != '\0') {
+        rc = ah_notice_add_text(notice, "reason", state->reason, strlen(state->reason));
+    }
+    rc = rc < 0 ? rc : ah_notice_add_number(notice, "seconds", state->seconds);
+    rc = rc < 0 ? rc : ah_notice_add_text(notice, "output", task->output, strlen(task->output));
+    rc = rc < 0 ? rc : ah_notice_add_integer(notice, "bytes", bytes);
+    if (rc < 0) {
+        ah_notice_free(notice);
+        return NULL;
+    }
+    return notice;
+}
+
+/* Pushes the notice of an ended task, when it owes one. */
+static void notify_locked(struct ah_task *task)
+{
+    if (task->told || task->notice_seq != 0 || !task->state.notify || task->queue == NULL) {
+        return;
+    }
+    struct ah_notice *notice = make_notice(task);
+    bool was_owed = task->notice_owed;
+    task->notice_owed = notice == NULL;
+    if (task->notice_owed != was_owed) {
+        task->runner->owed += task->notice_owed ? 1 : (size_t)-1;
+    }
+    if (notice != NULL) {
+        task->notice_seq = ah_queue_push(task->queue, notice);
+    }
+}
+
+void ah_task_retry_notices_locked(struct ah_runner *runner)
+{
+    for (struct ah_task *t = runner->oldest; t != NULL && runner->owed > 0; t = t->younger) {
+        if (t->notice_owed) {
+            notify_locked(t);
+        }
+    }
+}
+
+/* Forgets the oldest ended tasks beyond AH_TASKS_KEPT; those whose notice is owed stay. */
+static void forget_old_locked(struct ah_runner *runner)
+{
+    struct ah_task *task = runner->oldest;
+    while (runner->ended > AH_TASKS_KEPT && task != NULL) {
+        struct ah_task *younger = task->younger;
+        if (task->state.ended && !task->notice_owed) {
+            remove_locked(runner, task);
+            runner->ended--;
+            unref_locked(task);
+        }
+        task = younger;
+    }
+}
+
+void ah_task_end_locked(struct ah_task *task, enum ah_task_status status, int code, int signal,
+                        const char *reason)
+{
+    struct ah_runner *runner = task->runner;
+    if (task->state.ended) {
+        return;
+    }
+    if (task->sent) {
+        runner->running--;
+    } else {
+        runner->queued--;
+    }
+    ah_buf_clear(&task->packet);
+    task->state.status = status;
+    task->state.ended = true;
+    task->state.code = code;
+    task->state.signal = signal;
+    task->state.pid = 0;
+    task->state.seconds = (double)(ah_clock_now() - task->started_ns) / 1e9;
+    snprintf(task->state.reason, sizeof task->state.reason, "%s", reason);
+    runner->ended++;
+    notify_locked(task);
+    ah_wake_post(runner->wake, task->wake_id);
+    forget_old_locked(runner);
+}
+
+/* ---- asking and telling ---- */
+
+const char *ah_task_status_name(enum ah_task_status status)
+{
+    static const char *const names[] = {
+        [AH_TASK_QUEUED] = "queued",       [AH_TASK_RUNNING] = "running",
+        [AH_TASK_COMPLETED] = "completed", [AH_TASK_FAILED] = "failed",
+        [AH_TASK_TIMEOUT] = "timeout",     [AH_TASK_KILLED] = "killed",
+        [AH_TASK_LOST] = "lost",           [AH_TASK_ERROR] = "error",
+    };
+    return names[status];
+}
+
+void ah_task_get_state(struct ah_task *task, struct ah_task_state *ret_state)
+{
+    pthread_mutex_lock(&task->runner->lock);
+    *ret_state = task->state;
+    if (!task->state.ended) {
+        ret_state->seconds = (double)(ah_clock_now() - task->started_ns) / 1e9;
+    }
+    pthread_mutex_unlock(&task->runner->lock);
+}
+
+const char *ah_task_id(const struct ah_task *task)
+{
+    return task->id;
+}
+
+const char *ah_task_command(const struct ah_task *task)
+{
+    return task->command;
+}
+
+const char *ah_task_label(const struct ah_task *task)
+{
+    return task->label;
+}
+
+const char *ah_task_cwd(const struct ah_task *task)
+{
+    return task->cwd;
+}
+
+const char *ah_task_output_path(const struct ah_task *task)
+{
+    return task->output;
+}
+
+uint64_t ah_task_wake_id(const struct ah_task *task)
+{
+    return task->wake_id;
+}
+
+bool ah_task_kill(struct ah_task *task, double grace, const char *by)
+{
+    struct ah_runner *runner = task->runner;
+    pthread_mutex_lock(&runner->lock);
+    bool alive = !task->state.ended;
+    if (alive) {
+        snprintf(task->killed_by, sizeof task->killed_by, "%s", by);
+        if (task->sent) {
+            task->kill_wanted = true;
+            task->kill_grace_ns = ah_clock_from_seconds(grace);
+            runner->kills_wanted = true;
+        } else {
+            char reason[128];
+            snprintf(reason, sizeof reason, "by %s, before it was started", task->killed_by);
+            ah_task_end_locked(task, AH_TASK_KILLED, -1, 0, reason);
+        }
+    }
+    pthread_mutex_unlock(&runner->lock);
+    ah_io_event_set(runner->event_fd);
+    return alive;
+}
+
+void ah_task_set_notify(struct ah_task *task, bool notify)
+{
+    pthread_mutex_lock(&task->runner->lock);
+    task->state.notify = notify;
+    if (task->state.ended) {
+        notify_locked(task);
+    }
+    pthread_mutex_unlock(&task->runner->lock);
+}
+
+bool ah_task_acknowledge(struct ah_task *task)
+{
+    pthread_mutex_lock(&task->runner->lock);
+    bool told = false;
+    if (task->state.ended) {
+        if (task->notice_seq == 0) {
+            told = true;
+        } else if (task->queue != NULL) {
+            told = ah_queue_remove(task->queue, task->notice_seq);
+        }
+        task->told = task->told || told;
+        if (told && task->notice_owed) {
+            task->notice_owed = false;
+            task->runner->owed--;
+        }
+    }
+    pthread_mutex_unlock(&task->runner->lock);
+    return told;
+}
+
+struct ah_task *ah_runner_find(struct ah_runner *runner, const char *id)
+{
+    if (strlen(id) != 8 || strspn(id, "0123456789abcdef") != 8) {
+        return NULL;
+    }
+    pthread_mutex_lock(&runner->lock);
+    struct ah_task *task = find_locked(runner, (uint32_t)strtoul(id, NULL, 16));
+    if (task != NULL) {
+        task->refs++;
+    }
+    pthread_mutex_unlock(&runner->lock);
+    return task;
+}
+
+struct ah_task *ah_task_find_locked(struct ah_runner *runner, uint64_t number)
+{
+    return number <= UINT32_MAX ? find_locked(runner, (uint32_t)number) : NULL;
+}
+
+int ah_runner_list(struct ah_runner *runner, struct ah_task ***ret_tasks, size_t *ret_count)
+{
+    pthread_mutex_lock(&runner->lock);
+    size_t count = runner->queued + runner->running + runner->ended;
+    struct ah_task **tasks = calloc(count + 1, sizeof(struct ah_task *));
+    if (tasks == NULL) {
+        pthread_mutex_unlock(&runner->lock);
+        return -ENOMEM;
+    }
+    size_t n = 0;
+    for (struct ah_task *t = runner->oldest; t != NULL; t = t->younger) {
+        t->refs++;
+        tasks[n++] = t;
+    }
+    pthread_mutex_unlock(&runner->lock);
+    *ret_tasks = tasks;
+    *ret_count = n;
+    return 0;
+}

@@ -1,0 +1,69 @@
+#include "host.h"
+
+#include "core/path.h"
+#include "core/reactor.h"
+#include "core/task.h"
+#include "vm.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void ignore_signal(int signal)
+{
+    (void)signal;
+}
+
+/* A write to a closed pipe is an error of that write. An empty handler rather than SIG_IGN, because
+ * children of io.popen would inherit the latter. */
+static void survive_broken_pipes(void)
+{
+    struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+static int start(struct ah_services *services, const struct ah_places *places, struct ah_err *err)
+{
+    char run[AH_PATH_HEX_SIZE(8)];
+    int rc = ah_path_random_hex(8, run);
+    if (rc < 0) {
+        return ah_err_sys(err, rc, "no random numbers");
+    }
+    rc = ah_reactor_new(&services->reactor, err);
+    if (rc < 0) {
+        return rc;
+    }
+    struct ah_runner_options options = {
+        .wake = ah_reactor_wake(services->reactor),
+        .supervisor_path = places->supervisor,
+        .run = run,
+    };
+    return ah_runner_new(&options, &services->runner, err);
+}
+
+int ah_host_run(int argc, char **argv)
+{
+    survive_broken_pipes();
+    struct ah_services services = {0};
+    struct ah_places places;
+    struct ah_err err;
+    int code = 1;
+    int rc = ah_places_find(&places, &err);
+    if (rc == 0) {
+        rc = start(&services, &places, &err);
+    }
+    if (rc == 0) {
+        lua_State *L = ah_vm_new(&services, &places);
+        if (L != NULL) {
+            code = ah_vm_run(L, argc, argv);
+            lua_close(L); /* gives back every handle: requests, queues, tasks */
+        }
+    } else {
+        fprintf(stderr, "agenthost: %s\n", err.msg);
+    }
+    ah_runner_free(services.runner); /* ends the tasks */
+    ah_reactor_free(services.reactor);
+    ah_places_clear(&places);
+    return code;
+}

@@ -1,0 +1,166 @@
+#include "proc.h"
+
+#include "core/io.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENVIRON_MAX (256 * 1024)
+
+struct process {
+    pid_t pid;
+    pid_t parent;
+    pid_t group;
+    char state;
+};
+
+static ssize_t read_file(int proc_fd, pid_t pid, const char *name, char *data, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "%d/%s", (int)pid, name);
+    int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    size_t len = 0;
+    ssize_t n = 0;
+    while (len < size - 1 && (n = ah_io_read(fd, data + len, size - 1 - len)) > 0) {
+        len += (size_t)n;
+    }
+    ah_io_close(&fd);
+    data[len] = '\0';
+    return n < 0 ? n : (ssize_t)len;
+}
+
+/* "pid (name) S ppid pgrp ...": the name may hold anything, so look behind the last ')'. */
+static bool read_process(int proc_fd, pid_t pid, struct process *ret_process)
+{
+    char text[1024];
+    if (read_file(proc_fd, pid, "stat", text, sizeof text) <= 0) {
+        return false;
+    }
+    const char *behind = strrchr(text, ')');
+    char state;
+    int parent;
+    int group;
+    if (behind == NULL || sscanf(behind + 1, " %c %d %d", &state, &parent, &group) != 3) {
+        return false;
+    }
+    *ret_process = (struct process){.pid = pid, .parent = parent, .group = group, .state = state};
+    return true;
+}
+
+static bool has_marker(int proc_fd, pid_t pid, const struct proc_match *match, char *data)
+{
+    ssize_t len = read_file(proc_fd, pid, "environ", data, ENVIRON_MAX);
+    size_t marker_len = strlen(match->marker);
+    for (const char *at = data; len > 0 && at < data + len; at += strlen(at) + 1) {
+        if (strncmp(at, match->marker, marker_len) == 0 &&
+            (match->marker_prefix || at[marker_len] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All processes of the machine, unordered. */
+static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_count)
+{
+    int fd = openat(proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        int rc = -errno;
+        ah_io_close(&fd);
+        return rc;
+    }
+    struct process *list = NULL;
+    size_t count = 0;
+    size_t cap = 0;
+    int rc = 0;
+    const struct dirent *entry;
+    while ((entry = readdir(dir)) != NULL) {
+        char *end;
+        long pid = strtol(entry->d_name, &end, 10);
+        if (pid <= 0 || *end != '\0') {
+            continue;
+        }
+        if (count == cap) {
+            cap = cap == 0 ? 256 : cap * 2;
+            struct process *grown = realloc(list, cap * sizeof *list);
+            if (grown == NULL) {
+                rc = -ENOMEM;
+                break;
+            }
+            list = grown;
+        }
+        if (read_process(proc_fd, (pid_t)pid, &list[count])) {
+            count++;
+        }
+    }
+    closedir(dir);
+    if (rc < 0) {
+        free(list);
+        return rc;
+    }
+    *ret_list = list;
+    *ret_count = count;
+    return 0;
+}
+
+static bool is_descendant(const struct process *list, size_t count, pid_t pid, pid_t ancestor)
+{
+    /* Parents are looked up in a list made at one moment; a bound guards against a loop in it. */
+    for (int depth = 0; depth < 256 && pid > 1; depth++) {
+        const struct process *found = NULL;
+        for (size_t i = 0; i < count && found == NULL; i++) {
+            found = list[i].pid == pid ? &list[i] : NULL;
+        }
+        if (found == NULL) {
+            return false;
+        }
+        if (found->parent == ancestor) {
+            return true;
+        }
+        pid = found->parent;
+    }
+    return false;
+}
+
+int proc_signal(const struct proc_match *match, int signal)
+{
+    struct process *list = NULL;
+    char *environment = NULL;
+    size_t count = 0;
+    int matched = 0;
+    int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int rc = proc_fd >= 0 ? list_processes(proc_fd, &list, &count) : -errno;
+    if (rc == 0 && match->marker != NULL) {
+        environment = malloc(ENVIRON_MAX);
+        rc = environment != NULL ? 0 : -ENOMEM;
+    }
+    pid_t self = getpid();
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        const struct process *p = &list[i];
+        if (p->pid == self || p->state == 'Z' || p->state == 'X') {
+            continue;
+        }
+        if ((match->group != 0 && p->group == match->group) ||
+            (match->descendants && is_descendant(list, count, p->pid, self)) ||
+            (match->marker != NULL && has_marker(proc_fd, p->pid, match, environment))) {
+            matched++;
+            if (signal != 0) {
+                kill(p->pid, signal);
+            }
+        }
+    }
+    free(environment);
+    free(list);
+    ah_io_close(&proc_fd);
+    return rc < 0 ? rc : matched;
+}
