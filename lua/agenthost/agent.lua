@@ -1,0 +1,128 @@
+--- The agent loop. `Agent:run` is all of it; what it stands on (making an agent, its tasks, events,
+--- interrupting) is agent_base.lua. To change how the agent works, copy this file to
+--- ~/.config/agenthost/lua/agenthost/ and edit the copy.
+local agent_base = require("agenthost.agent_base")
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local notice = require("agenthost.notice")
+local retry = require("agenthost.retry")
+
+---@class agenthost.Agent: agenthost.AgentBase
+local Agent = setmetatable({}, { __index = agent_base.methods })
+Agent.__index = Agent
+
+--- Runs turns until the model asks for no more tools.
+---@param input? string what the user says; nil: only notices are delivered
+---@return table? result { text, stop_reason, turns }; or nil, message, code: then the conversation
+---  is as far as it got, and the next run goes on from there
+function Agent:run(input)
+  if not async.inside() then
+    return async.run(self.run, self, input)
+  end
+  self.interrupted = false
+  if input then
+    self:append("user", { { type = "text", text = input } })
+  end
+  local pauses = 0
+  for turn = 1, self.max_turns do
+    if pauses == 0 then -- a paused reply goes back as it is, with nothing behind it
+      self:deliver_notices()
+    end
+    local reply, message, code = self:call_model(turn)
+    if not reply then
+      return nil, message, code
+    end
+    if #reply.content > 0 then
+      self:append("assistant", reply.content)
+    end
+    local calls = reply.calls
+    pauses = reply.stop_reason == "pause_turn" and pauses + 1 or 0
+    if #calls > 0 then
+      self:append("user", self:run_tools(calls))
+    elseif pauses == 0 or pauses > defaults.run.max_pauses then
+      return { text = reply.text, stop_reason = reply.stop_reason, turns = turn, reply = reply }
+    end
+    if self.interrupted then
+      return nil, "interrupted by the user", "INTERRUPTED"
+    end
+  end
+  return nil, ("the limit of %d turns is reached (--max-turns)"):format(self.max_turns), "MAX_TURNS"
+end
+
+--- Puts the notices that wait into the conversation, as part of the last user message. They are
+--- acknowledged when the message that holds them is on disk, and go back otherwise.
+function Agent:deliver_notices()
+  local notices = self.queue:drain()
+  if #notices == 0 then
+    return
+  end
+  local ok, err = pcall(function()
+    self:append("user", { { type = "text", text = notice.text(notices) } })
+  end)
+  if not ok then
+    self.queue:requeue()
+    error(err, 0)
+  end
+  self.queue:ack(notices[#notices].seq)
+  for _, one in ipairs(notices) do
+    self:emit({ type = "notice", notice = one })
+  end
+end
+
+--- One model call, tried again as retry.lua decides. Returns the reply with `calls` (its tool_use
+--- blocks) and `text`, or nil, message, code.
+function Agent:call_model(turn)
+  if self.conversation:last_role() ~= "user" and turn == 1 then
+    return nil, "there is nothing to say to the model", "NOTHING"
+  end
+  local request = {
+    system = self.system,
+    tools = self.tools:definitions(),
+    messages_json = function() return self.conversation:messages_json() end,
+    messages = function() return self.conversation:messages() end,
+    max_tokens = self.max_tokens,
+    extra = self.extra,
+  }
+  local shown = {}
+  local function on_event(event)
+    if event.type == "text" then
+      shown[#shown + 1] = event.text
+    end
+    self:emit(event)
+  end
+  self:emit({ type = "model_start", turn = turn })
+  local ok, reply, message, code = self:interruptible(function()
+    return retry.call(function()
+      shown = {}
+      return self.provider:stream(request, on_event)
+    end, defaults.retry, function(wait)
+      self:emit({ type = "retry", wait = wait })
+    end)
+  end)
+  if not ok then
+    self:keep_partial(table.concat(shown))
+    return nil, "interrupted by the user", "INTERRUPTED"
+  elseif not reply then
+    return nil, message, code
+  end
+  return self:take_reply(reply)
+end
+
+--- Runs the tool calls of a reply and returns one result for each.
+function Agent:run_tools(calls)
+  local ok, results = self:interruptible(function()
+    return self.tools:run(calls, function(call) return self:tool_context(call) end, self.emitter)
+  end)
+  return ok and results or error("a cancelled tool run has results all the same")
+end
+
+local M = {}
+
+--- Makes an agent. Options: see agent_base.new.
+---@param opts table
+---@return agenthost.Agent raises when something in it is wrong
+function M.new(opts)
+  return setmetatable(agent_base.new(opts), Agent)
+end
+
+return M

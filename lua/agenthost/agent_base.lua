@@ -1,0 +1,288 @@
+--- What the agent loop stands on: making an agent, its conversation, tasks and events.
+local async = require("agenthost.async")
+local conversation = require("agenthost.conversation")
+local defaults = require("agenthost.defaults")
+local json = require("agenthost.json")
+local options = require("agenthost.options")
+local plugin = require("agenthost.plugin")
+local prompt = require("agenthost.prompt")
+local provider = require("agenthost.provider")
+local queue = require("agenthost.queue")
+local session = require("agenthost.session")
+local sys = require("agenthost.sys")
+local task = require("agenthost.task")
+local tools = require("agenthost.tools")
+
+---@class agenthost.AgentBase
+---@field queue agenthost.Queue its notices
+---@field conversation agenthost.Conversation
+---@field session agenthost.Session
+---@field tools agenthost.Tools
+---@field provider agenthost.Provider
+---@field system string the system prompt
+---@field usage table<string, integer> tokens, added up over all calls
+---@field on_event? fun(event: table) what a user interface listens to
+local Base = {}
+
+-- ---- for the loop ------------------------------------------------------------------------------
+
+-- Runs fn in a job that `interrupt` can cancel. Returns false when it was, else true and what fn
+-- returned.
+function Base:interruptible(fn)
+  self.activity = async.spawn(fn)
+  local job = self.activity
+  local results = table.pack(pcall(job.wait, job))
+  self.activity = nil
+  if results[1] then
+    return table.unpack(results, 1, results.n)
+  elseif results[2] ~= tools.CANCELLED then
+    error(type(results[2]) == "string" and job.traceback or results[2], 0)
+  end
+  return false
+end
+
+--- Stops the model call or the wait for foreground tools that is under way; background tasks go on.
+--- The run then ends with the code INTERRUPTED.
+---@return boolean whether there was something to stop
+function Base:interrupt()
+  if not self.activity then
+    return false
+  end
+  self.interrupted = true
+  self.activity:cancel(tools.CANCELLED)
+  return true
+end
+
+-- What was shown of a reply that the user stopped stays in the conversation.
+function Base:keep_partial(text)
+  if text:find("%S") then
+    self:append("assistant", { { type = "text", text = text } })
+    self:append("user", { { type = "text", text = "[The user stopped this reply.]" } })
+  end
+end
+
+-- Sorts out what a reply asks for.
+function Base:take_reply(reply)
+  local texts, calls = {}, {}
+  for _, block in ipairs(reply.content) do
+    if block.type == "text" then
+      texts[#texts + 1] = block.text
+    elseif block.type == "tool_use" then
+      calls[#calls + 1] = block
+    end
+  end
+  -- A reply that was cut off: what its last call was to be nobody knows.
+  local cut = reply.stop_reason == "max_tokens"
+    or reply.stop_reason == "model_context_window_exceeded"
+  if cut and #calls > 0 then
+    calls[#calls].incomplete = true
+  end
+  if #reply.content == 0 and reply.stop_reason ~= "end_turn" then
+    local why = reply.stop_details and reply.stop_details.explanation or "its reply is empty"
+    return nil, ("the model stopped with %s: %s"):format(reply.stop_reason, why),
+      reply.stop_reason:upper()
+  end
+  self:add_usage(reply.usage or {})
+  reply.text, reply.calls = table.concat(texts), calls
+  self:emit({ type = "reply", reply = reply })
+  return reply
+end
+
+function Base:add_usage(usage)
+  for name, value in pairs(usage) do
+    if math.type(value) == "integer" then
+      self.usage[name] = (self.usage[name] or 0) + value
+    end
+  end
+end
+
+function Base:append(role, blocks)
+  self.conversation:append(role, blocks)
+  local pieces = self.conversation.pieces
+  self:emit({ type = "message", role = role, piece = pieces[#pieces] })
+end
+
+function Base:emit(event)
+  if self.on_event then
+    self.on_event(event)
+  end
+end
+
+--- What a tool gets as its second argument.
+---@class agenthost.ToolContext
+---@field agent agenthost.Agent
+---@field id string of the tool call
+---@field cwd string
+---@field root agenthost.Root the workspace: files, confined to cwd
+---@field run_task fun(command: string|string[], opts?: table): agenthost.Task runs a command of the
+---  agent's: in its directory, with defaults.task.env, its end told to its queue if `notify`
+---@field list_tasks fun(): agenthost.Task[] the tasks of this agent, oldest first
+---@field log fun(text: string)
+function Base:tool_context(call)
+  return {
+    agent = self,
+    id = call.id,
+    cwd = self.cwd,
+    root = self.root,
+    run_task = function(command, opts) return self:run_task(command, opts) end,
+    list_tasks = function() return self:list_tasks() end,
+    log = function(text) self:emit({ type = "log", text = text }) end,
+  }
+end
+
+--- Runs a command as a task of this agent. Options as in `task.run`; `notify` is off unless given.
+---@return agenthost.Task raises when it cannot be made
+function Base:run_task(command, opts)
+  local all = { cwd = self.cwd, queue = self.queue, notify = false, shell = self.shell }
+  for name, value in pairs(opts or {}) do
+    all[name] = value
+  end
+  all.env = {}
+  for _, env in ipairs({ defaults.task.env, opts and opts.env or {} }) do
+    for name, value in pairs(env) do
+      all.env[name] = value
+    end
+  end
+  local made, message = task.run(command, all)
+  if not made then
+    error(message, 0)
+  end
+  self.task_ids[made.id] = true
+  return made
+end
+
+--- The tasks of this agent that the host still knows, oldest first.
+---@return agenthost.Task[]
+function Base:list_tasks()
+  local mine = {}
+  for _, one in ipairs(task.list()) do
+    if self.task_ids[one.id] then
+      mine[#mine + 1] = one
+    end
+  end
+  return mine
+end
+
+--- Those of them that have not ended and owe a notice.
+---@return agenthost.Task[]
+function Base:pending_tasks()
+  local pending = {}
+  for _, one in ipairs(self:list_tasks()) do
+    local _, state = one:status()
+    if not state.ended and state.notify then
+      pending[#pending + 1] = one
+    end
+  end
+  return pending
+end
+
+--- Closes what the agent holds: its session file, its queue, its workspace.
+function Base:close()
+  self.session:close()
+  self.queue:close()
+  self.root:close()
+end
+
+-- ---- making one --------------------------------------------------------------------------------
+
+local M = { methods = Base }
+
+local known = {
+  "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
+  "base_dir",
+}
+
+-- What the command line says comes before what the script says.
+local overrides = {}
+
+--- For cli.lua: values that every agent made from now on gets in place of its own.
+---@param values table
+function M.override(values)
+  overrides = values
+end
+
+local function plugin_context(self, source, plugin_options)
+  return {
+    cwd = self.cwd,
+    options = plugin_options,
+    tool = function(tool) self.tools:add(tool, source) end,
+    notify = function(text, fields)
+      local one = { kind = "plugin", text = text }
+      for name, value in pairs(fields or {}) do
+        one[name] = value
+      end
+      self.queue:push(one)
+    end,
+    log = function(text) self:emit({ type = "log", text = text }) end,
+  }
+end
+
+local function open_workspace(self, cwd)
+  local root, message = sys.root(cwd)
+  if not root then
+    error("cannot work in " .. cwd .. ": " .. message, 0)
+  end
+  self.root, self.cwd = root, root:path()
+end
+
+local function open_session(self)
+  self.session = session.new({ cwd = self.cwd })
+  self.conversation = conversation.new(function(_, message)
+    self.session:append("message", { message = json.raw(message) })
+  end)
+  task.set_output_dir(self.session.dir .. "/tasks")
+  task.set_max_running(defaults.task.max_running)
+end
+
+local function load_tools(self, opts, base_dir)
+  for _, spec in ipairs(opts.plugins or {}) do
+    plugin.load(spec, base_dir, function(source, plugin_options)
+      return plugin_context(self, source, plugin_options)
+    end)
+  end
+  for _, tool in ipairs(opts.tools or {}) do
+    self.tools:add(tool, "the agent script")
+  end
+end
+
+--- Makes an agent.
+---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
+---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
+---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---@return agenthost.Agent raises when something in it is wrong
+function M.new(opts)
+  options.check(opts, known, 3)
+  local function option(name, default)
+    if overrides[name] ~= nil then
+      return overrides[name]
+    end
+    return opts[name] ~= nil and opts[name] or default
+  end
+  local self = setmetatable({
+    max_turns = option("max_turns", defaults.run.max_turns),
+    max_tokens = option("max_tokens", defaults.run.max_tokens),
+    extra = opts.extra,
+    usage = {},
+    task_ids = {},
+    queue = queue.new(),
+    tools = tools.new(),
+    shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
+  }, { __index = Base })
+  self.emitter = function(event) self:emit(event) end
+  open_workspace(self, option("cwd", sys.cwd()))
+  open_session(self)
+  local base_dir = opts.base_dir or overrides.base_dir or self.cwd
+  load_tools(self, opts, base_dir)
+  self.provider = opts.provider or provider.new(option("model"), base_dir)
+  self.system = prompt.build(opts.system, {
+    cwd = self.cwd,
+    os = prompt.os_name(),
+    model = self.provider.model,
+    tools = self.tools:names(),
+  })
+  return self
+end
+
+return M

@@ -1,0 +1,228 @@
+--- The command line: flags become options of the agent.
+local defaults = require("agenthost.defaults")
+local options = require("agenthost.options")
+local places = require("agenthost.places")
+local sys = require("agenthost.sys")
+
+local M = {}
+
+local HELP = [[
+agenthost [flags] [agent.lua] [prompt]
+
+Runs the agent that agent.lua returns, or the installed one. A script that returns nothing is simply
+run, with agenthost's modules at hand.
+
+  -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
+      --model MODEL        anthropic/<id>, or scripted/<file.lua>
+      --output-format F    with -p: text, json or stream-json
+      --max-turns N        model calls of one run
+      --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
+      --cwd DIR            work there
+      --verbose            say more on standard error
+      --version, --help
+
+Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL,
+NO_COLOR, XDG_STATE_HOME, XDG_CONFIG_HOME.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
+130 and 143 ended by Ctrl-C and by SIGTERM.
+]]
+
+-- A usage error, told in one line.
+local function usage(format, ...)
+  error({ usage = format:format(...) }, 0)
+end
+
+local function number_of(name, value, least)
+  local number = tonumber(value)
+  if not number or number < least then
+    usage("%s: expected a number from %g on, got '%s'", name, least, value)
+  end
+  return number
+end
+
+local FORMATS = { text = true, json = true, ["stream-json"] = true }
+
+-- name -> whether it takes a value, and what to do with it
+local flags = {
+  ["--print"] = { optional = true, set = function(o, v)
+    o.print, o.prompt = true, v or o.prompt
+  end },
+  ["--model"] = { value = true, set = function(o, v) o.model = v end },
+  ["--output-format"] = { value = true, set = function(o, v)
+    if not FORMATS[v] then
+      usage("--output-format: expected text, json or stream-json, got '%s'", v)
+    end
+    o.format = v
+  end },
+  ["--max-turns"] = { value = true, set = function(o, v)
+    o.max_turns = math.tointeger(number_of("--max-turns", v, 1))
+      or usage("--max-turns: expected a whole number, got '%s'", v)
+  end },
+  ["--wait-tasks"] = { value = true, set = function(o, v)
+    o.wait_tasks = number_of("--wait-tasks", v, 0)
+  end },
+  ["--cwd"] = { value = true, set = function(o, v) o.cwd = v end },
+  ["--verbose"] = { set = function(o) o.verbose = true end },
+  ["--version"] = { set = function(o) o.version = true end },
+  ["--help"] = { set = function(o) o.help = true end },
+}
+local short = { ["-p"] = "--print", ["-h"] = "--help" }
+
+local function unknown(name)
+  local names = {}
+  for flag in pairs(flags) do
+    names[#names + 1] = flag
+  end
+  table.sort(names)
+  local best = options.closest(name, names)
+  usage("unknown flag '%s'%s", name, best and ("; did you mean '%s'?"):format(best) or "")
+end
+
+--- Reads the words of the command line.
+---@param args string[]
+---@return table parsed raises { usage = message }
+function M.parse(args)
+  local parsed = { format = "text", wait_tasks = defaults.wait_tasks, words = {} }
+  local i = 1
+  while i <= #args do
+    local word = args[i]
+    local name, value = word:match("^(%-%-[%w-]+)=(.*)$")
+    name = name or short[word] or word
+    if word == "--" then
+      table.move(args, i + 1, #args, #parsed.words + 1, parsed.words)
+      break
+    elseif name:sub(1, 1) ~= "-" or name == "-" then
+      parsed.words[#parsed.words + 1] = word
+    else
+      local flag = flags[name] or unknown(name)
+      if (flag.value or flag.optional) and value == nil then
+        local next_word = args[i + 1]
+        local is_value = next_word and (flag.value or next_word:sub(1, 1) ~= "-")
+          and not (flag.optional and next_word:find("%.lua$"))
+        if is_value then
+          value, i = next_word, i + 1
+        elseif flag.value then
+          usage("%s needs a value", name)
+        end
+      elseif value and not (flag.value or flag.optional) then
+        usage("%s takes no value", name)
+      end
+      flag.set(parsed, value)
+    end
+    i = i + 1
+  end
+  return parsed
+end
+
+-- Sorts the words into script, prompt and the script's own arguments.
+local function sort_words(parsed)
+  local words = parsed.words
+  if words[1] and (words[1]:find("%.lua$") or words[1]:find("/", 1, true)) then
+    parsed.script = table.remove(words, 1)
+  end
+  parsed.script_args = words
+  if not parsed.prompt and #words > 0 then
+    parsed.prompt = table.concat(words, " ")
+  end
+end
+
+local function absolute(path)
+  return path:sub(1, 1) == "/" and path or sys.cwd() .. "/" .. path
+end
+
+-- Runs the script and returns what it returned.
+local function run_script(path, args)
+  local stat = sys.stat(path)
+  if not stat then
+    usage("there is no file %s", path)
+  end
+  local chunk, message = loadfile(path, "t")
+  if not chunk then
+    error({ message = message }, 0)
+  end
+  arg = { [0] = path, table.unpack(args) } -- luacheck: ignore 121
+  return chunk(table.unpack(args))
+end
+
+local function is_agent(value)
+  return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
+end
+
+local function prompt_from_stdin(parsed)
+  if sys.isatty(0) then
+    return parsed.prompt
+  end
+  local piped = io.read("a")
+  if piped and piped:find("%S") then
+    return parsed.prompt and parsed.prompt .. "\n\n" .. piped or piped
+  end
+  return parsed.prompt
+end
+
+local function run_agent(parsed, agent)
+  if parsed.print or not sys.isatty(0) or not sys.isatty(1) then
+    local prompt = prompt_from_stdin(parsed)
+    if not prompt then
+      usage("there is no prompt: say it after -p, or on standard input")
+    end
+    return require("agenthost.ui.print").run(agent, prompt, parsed)
+  end
+  return require("agenthost.ui.repl").run(agent, parsed)
+end
+
+local function run(parsed)
+  local script = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
+  if parsed.cwd then
+    local ok, message = sys.chdir(parsed.cwd)
+    if not ok then
+      usage("--cwd: %s", message)
+    end
+  end
+  sys.hide_env(defaults.secret_env)
+  os.getenv = sys.getenv -- luacheck: ignore 122
+  require("agenthost.agent_base").override({
+    model = parsed.model or sys.getenv("AGENTHOST_MODEL"),
+    max_turns = parsed.max_turns,
+    base_dir = script:match("^(.*)/"),
+  })
+  local value = run_script(script, parsed.script_args)
+  if value == nil then
+    return 0
+  elseif not is_agent(value) then
+    error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
+      :format(script, type(value)) }, 0)
+  end
+  local code = run_agent(parsed, value)
+  value:close()
+  return code
+end
+
+--- The program. Returns its exit code.
+---@param args string[]
+---@return integer
+function M.main(args)
+  local ok, result = xpcall(function()
+    local parsed = M.parse(args)
+    if parsed.help then
+      io.write(HELP)
+      return 0
+    elseif parsed.version then
+      io.write("agenthost " .. places.version .. "\n")
+      return 0
+    end
+    sort_words(parsed)
+    return run(parsed)
+  end, function(err)
+    if type(err) == "table" and (err.usage or err.message) then
+      return err
+    end
+    return { message = debug.traceback(tostring(err), 2) }
+  end)
+  if ok then
+    return result
+  end
+  sys.write_fd(2, "agenthost: " .. sys.redact(result.usage or result.message) .. "\n")
+  return result.usage and 2 or 1
+end
+
+return M

@@ -1,0 +1,82 @@
+--- The conversation: what was said, each piece encoded once in its life and kept as JSON text.
+---
+--- A piece is a role and some content blocks. Pieces of the same role that follow each other (tool
+--- results, then the user's words, then notices) are one message on the wire: an API wants the
+--- roles to alternate, and the file on disk wants every piece at once.
+local json = require("agenthost.json")
+
+---@class agenthost.Piece
+---@field role "user"|"assistant"
+---@field blocks string the content blocks as JSON, joined by commas
+
+---@class agenthost.Conversation
+---@field pieces agenthost.Piece[]
+local Conversation = {}
+Conversation.__index = Conversation
+
+local M = {}
+
+--- An empty conversation.
+---@param on_append? fun(piece: agenthost.Piece, json: string) called with every new piece before it
+---  counts; `json` is the piece as one message. Raises when it could not be kept.
+---@return agenthost.Conversation
+function M.new(on_append)
+  return setmetatable({ pieces = {}, on_append = on_append or function() end }, Conversation)
+end
+
+local function message_json(role, blocks)
+  return '{"role":"' .. role .. '","content":[' .. blocks .. "]}"
+end
+
+--- Appends a piece. Blocks are tables in the shape of content blocks; one that has a field `json`
+--- is taken as that text, unchanged.
+---@param role "user"|"assistant"
+---@param blocks table[] at least one
+function Conversation:append(role, blocks)
+  assert(#blocks > 0, "a message needs content")
+  local parts = {}
+  for i, block in ipairs(blocks) do
+    parts[i] = block.json or json.encode(block)
+  end
+  local piece = { role = role, blocks = table.concat(parts, ",") }
+  self.on_append(piece, message_json(role, piece.blocks))
+  self.pieces[#self.pieces + 1] = piece
+end
+
+--- The role of the last piece; nil when there is none.
+---@return string?
+function Conversation:last_role()
+  local last = self.pieces[#self.pieces]
+  return last and last.role
+end
+
+--- The messages as JSON text, roles alternating.
+---@return string
+function Conversation:messages_json()
+  local out, n = {}, 0
+  for i, piece in ipairs(self.pieces) do
+    local before, after = self.pieces[i - 1], self.pieces[i + 1]
+    if before and before.role == piece.role then
+      n = n + 1
+      out[n] = ","
+    else
+      n = n + 1
+      out[n] = (before and "," or "") .. '{"role":"' .. piece.role .. '","content":['
+    end
+    n = n + 1
+    out[n] = piece.blocks
+    if not after or after.role ~= piece.role then
+      n = n + 1
+      out[n] = "]}"
+    end
+  end
+  return "[" .. table.concat(out) .. "]"
+end
+
+--- The messages as tables, decoded anew.
+---@return table[]
+function Conversation:messages()
+  return json.decode(self:messages_json())
+end
+
+return M

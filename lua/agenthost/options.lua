@@ -1,0 +1,57 @@
+--- Checking option tables, with the words that the C modules use.
+local M = {}
+
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do
+    row[j] = j
+  end
+  for i = 1, #a do
+    local diagonal
+    diagonal, row[0] = row[0], i
+    for j = 1, #b do
+      local change = diagonal + (a:byte(i) == b:byte(j) and 0 or 1)
+      diagonal = row[j]
+      row[j] = math.min(change, row[j] + 1, row[j - 1] + 1)
+    end
+  end
+  return row[#b]
+end
+
+--- The known name that is closest to `name`, when one is close enough to be meant.
+---@param name string
+---@param known string[]
+---@return string?
+function M.closest(name, known)
+  local best, best_distance = nil, 4
+  for _, candidate in ipairs(known) do
+    local d = distance(name, candidate)
+    if d < best_distance and d < #name then
+      best, best_distance = candidate, d
+    end
+  end
+  return best
+end
+
+--- Raises unless `opts` is a table with known names only.
+---@param opts table
+---@param known string[]
+---@param level integer as for error(), seen from the caller
+function M.check(opts, known, level)
+  if type(opts) ~= "table" then
+    error("expected a table of options, got a " .. type(opts), level + 1)
+  end
+  local is_known = {}
+  for _, name in ipairs(known) do
+    is_known[name] = true
+  end
+  for name in pairs(opts) do
+    if not is_known[name] then
+      local best = type(name) == "string" and M.closest(name, known)
+      local hint = best and ("; did you mean '%s'?"):format(best) or ""
+      error(("unknown option '%s'%s"):format(tostring(name), hint), level + 1)
+    end
+  end
+end
+
+return M

@@ -1,0 +1,163 @@
+--- The tools of an agent: the registry, and running the calls of a reply side by side.
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local json = require("agenthost.json")
+local schema = require("agenthost.schema")
+local sys = require("agenthost.sys")
+local text = require("agenthost.text")
+
+---@class agenthost.Tool
+---@field name string letters, digits, _ and -; at most 64
+---@field description string what it does and when to use it; the model reads it
+---@field input? table a JSON Schema, or the short form (see agenthost.schema)
+---@field run fun(input: table, ctx: agenthost.ToolContext): string|table|nil returns text, a table
+---  (sent as JSON) or content blocks (a list of tables that have a `type`); raises on failure
+---@field summary? fun(input: table): string the argument that matters, for one line on a terminal
+
+---@class agenthost.Tools
+local Tools = {}
+Tools.__index = Tools
+
+local M = {}
+
+---@return agenthost.Tools
+function M.new()
+  return setmetatable({ by_name = {}, list = {} }, Tools)
+end
+
+--- Adds a tool. Raises when its shape is wrong or the name is taken.
+---@param tool agenthost.Tool
+---@param owner string where it comes from, for messages
+function Tools:add(tool, owner)
+  local function refuse(format, ...)
+    error(("%s: " .. format):format(owner, ...), 0)
+  end
+  if type(tool.name) ~= "string" or not tool.name:find("^[%w_-]+$") or #tool.name > 64 then
+    refuse("a tool needs a name of letters, digits, '_' and '-', got %s", tostring(tool.name))
+  elseif type(tool.description) ~= "string" or tool.description == "" then
+    refuse("tool '%s' needs a description: the model chooses by it", tool.name)
+  elseif type(tool.run) ~= "function" then
+    refuse("tool '%s' needs a function run(input, ctx)", tool.name)
+  end
+  local other = self.by_name[tool.name]
+  if other then
+    refuse("tool '%s' is already there, from %s", tool.name, other.owner)
+  end
+  local ok, input_schema = pcall(schema.from_input, tool.input)
+  if not ok then
+    refuse("tool '%s': %s", tool.name, input_schema)
+  end
+  local entry = { tool = tool, owner = owner, schema = input_schema }
+  self.by_name[tool.name] = entry
+  self.list[#self.list + 1] = {
+    name = tool.name,
+    description = tool.description,
+    input_schema = input_schema,
+  }
+end
+
+--- What a provider sends: name, description and input_schema of each, in the order they were added.
+---@return table[]
+function Tools:definitions()
+  return self.list
+end
+
+---@return string[]
+function Tools:names()
+  local names = {}
+  for i, definition in ipairs(self.list) do
+    names[i] = definition.name
+  end
+  return names
+end
+
+-- What a tool returned, as the content of a tool_result: a text that is not empty, or blocks.
+local function result_content(value)
+  if type(value) == "table" then
+    if type(value[1]) == "table" and value[1].type then
+      return value
+    end
+    value = json.encode(value)
+  end
+  local clean = text.clean(value == nil and "" or tostring(value))
+  clean = text.preview(clean, { max = defaults.text.result })
+  return clean:find("%S") and clean or "(no output)"
+end
+
+-- Runs one call. Returns content, is_error; never raises.
+local function run_call(entry, call, context)
+  if not entry then
+    return ("Error: there is no tool '%s'"):format(call.name), true
+  elseif call.incomplete then
+    return "Error: the reply was cut off inside this call; it was not run. Make it shorter.", true
+  end
+  local problem = schema.check(call.input, entry.schema)
+  if problem then
+    return "Error: " .. problem, true
+  end
+  local ok, value = xpcall(entry.tool.run, function(err)
+    return err == M.CANCELLED and err or { message = err, traceback = debug.traceback("", 2) }
+  end, call.input, context)
+  if ok then
+    ok, value = pcall(result_content, value)
+    return value, not ok
+  elseif value == M.CANCELLED then
+    return "Cancelled by the user before it was done.", true
+  end
+  context.log("tool " .. call.name .. " failed: " .. tostring(value.message) .. value.traceback)
+  return result_content("Error: " .. tostring(value.message)), true
+end
+
+--- What cancelling the wait of a running tool raises inside it. A tool that cleans up catches it
+--- with `<close>` or pcall and raises it again, or returns what is known so far.
+M.CANCELLED = setmetatable({}, { __tostring = function() return "cancelled by the user" end })
+
+local function summary(entry, call)
+  if entry and entry.tool.summary and type(call.input) == "table" then
+    local ok, line = pcall(entry.tool.summary, call.input)
+    return ok and line or nil
+  end
+end
+
+--- Runs the calls of one reply side by side. Every call gets exactly one result, in the order of
+--- the calls, whatever happens to it.
+---@param calls table[] tool_use blocks with id, name and input
+---@param new_context fun(call: table): agenthost.ToolContext
+---@param emit fun(event: table) told when each starts and ends
+---@return table[] results tool_result blocks
+function Tools:run(calls, new_context, emit)
+  local results, functions = {}, {}
+  for i, call in ipairs(calls) do
+    functions[i] = function()
+      local entry = self.by_name[call.name]
+      local started = sys.now()
+      local event = { call = call, name = call.name, summary = summary(entry, call) }
+      emit({ type = "tool_start", call = event })
+      local content, is_error = run_call(entry, call, new_context(call))
+      results[i] = {
+        type = "tool_result",
+        tool_use_id = call.id,
+        content = content,
+        is_error = is_error or nil,
+      }
+      event.seconds, event.is_error, event.content = sys.now() - started, is_error, content
+      emit({ type = "tool_end", call = event })
+    end
+  end
+  -- Cancelling whoever waits here cancels the tools, which end with a result each.
+  local ok, reason = pcall(async.all, functions)
+  for i, call in ipairs(calls) do
+    results[i] = results[i] or {
+      type = "tool_result",
+      tool_use_id = call.id,
+      content = ok and "Error: the tool ended without a result" or "Cancelled before it was run.",
+      is_error = true,
+    }
+  end
+  if not ok and reason ~= M.CANCELLED then
+    error(reason, 0)
+  end
+  return results
+end
+
+return M

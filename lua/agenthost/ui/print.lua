@@ -1,0 +1,174 @@
+--- Headless: one prompt, one answer on stdout, everything else on stderr.
+local async = require("agenthost.async")
+local json = require("agenthost.json")
+local output = require("agenthost.output")
+local reactor = require("agenthost.reactor")
+local sys = require("agenthost.sys")
+
+local M = {}
+
+--- Exit codes beyond 0 and 1.
+M.EXIT_TASKS_STOPPED = 4 -- background tasks were ended at --wait-tasks
+local EXIT_SIGNAL = { INT = 130, TERM = 143, HUP = 129 }
+
+local function say(line)
+  sys.write_fd(2, "agenthost: " .. line .. "\n")
+end
+
+-- What stream-json and json call a result.
+local subtypes = {
+  MAX_TURNS = "error_max_turns",
+}
+
+---@class agenthost.Print
+local Print = {}
+Print.__index = Print
+
+-- One line of stream-json.
+function Print:line(object)
+  object.session_id = self.agent.session.id
+  local ok, _, code = sys.write_fd(1, json.encode(object) .. "\n")
+  if not ok and code == "EPIPE" then
+    self.broken = true
+    self.agent:interrupt()
+  end
+end
+
+function Print:on_event(event)
+  if event.type == "retry" then
+    say(("%s; trying again in %.1f s (%d of %d)"):format(
+      event.wait.message, event.wait.delay, event.wait.try, event.wait.tries))
+  elseif event.type == "reply" then
+    self.turns = self.turns + 1
+  elseif event.type == "log" and self.options.verbose then
+    say(event.text)
+  elseif event.type == "tool_end" and self.options.verbose then
+    say(("%s %s (%.1f s)%s"):format(event.call.name, event.call.summary or "", event.call.seconds,
+      event.call.is_error and " failed" or ""))
+  elseif event.type == "notice" and self.options.verbose and event.notice.kind == "task" then
+    say(("task %s: %s (%s)"):format(event.notice.task, event.notice.status,
+      output.ending(event.notice)))
+  end
+  if event.type == "message" and self.options.format == "stream-json" then
+    local piece = event.piece
+    self:line({
+      type = piece.role,
+      message = json.raw('{"role":"' .. piece.role .. '","content":[' .. piece.blocks .. "]}"),
+      parent_tool_use_id = json.null,
+    })
+  end
+end
+
+-- Ends what still runs when the patience for it is over. Returns how many there were.
+function Print:stop_tasks()
+  local pending = self.agent:pending_tasks()
+  for _, task in ipairs(pending) do
+    say(("ended task %s at the bound of %g s (--wait-tasks): %s"):format(
+      task.id, self.options.wait_tasks, task.command))
+    task:kill({ by = "agenthost, at --wait-tasks" })
+  end
+  return #pending
+end
+
+-- The run, and a further one for every notice, until no task owes one.
+function Print:converse(prompt)
+  local agent = self.agent
+  local result, message, code = agent:run(prompt)
+  local deadline = sys.now() + self.options.wait_tasks
+  while result do
+    if #agent.queue == 0 and #agent:pending_tasks() > 0
+      and not agent.queue:wait(math.max(0, deadline - sys.now())) then
+      self.stopped = self:stop_tasks()
+      agent.queue:wait(30)
+    end
+    if #agent.queue == 0 then
+      return result
+    end
+    result, message, code = agent:run(nil)
+    if self.stopped then
+      return result, message, code
+    end
+  end
+  return nil, message, code
+end
+
+-- Watches for signals while the run goes on: the first stops it, and the program with it.
+function Print:watch_signals()
+  for name in pairs(EXIT_SIGNAL) do
+    reactor.catch_signal(name)
+  end
+  return async.spawn(function()
+    while true do
+      async.wait(reactor.signal_id())
+      local name = reactor.take_signal()
+      if EXIT_SIGNAL[name] then
+        self.exit_signal = name
+        if not self.agent:interrupt() then
+          self.main:cancel("signal")
+        end
+      end
+    end
+  end)
+end
+
+function Print:finish(result, message, code)
+  local format = self.options.format
+  local is_error = result == nil
+  if format == "text" then
+    if result and result.text ~= "" then
+      local newline = result.text:sub(-1) == "\n" and "" or "\n"
+      sys.write_fd(1, result.text .. newline)
+    end
+  else
+    self:line({
+      type = "result",
+      subtype = is_error and (subtypes[code] or "error_during_execution") or "success",
+      is_error = is_error,
+      result = result and result.text or message,
+      num_turns = self.turns,
+      duration_ms = math.floor((sys.now() - self.started) * 1000),
+      usage = json.object(self.agent.usage),
+    })
+  end
+  if result and result.stop_reason ~= "end_turn" and result.stop_reason ~= "stop_sequence" then
+    say("the reply is not complete: it stopped with " .. result.stop_reason)
+  end
+  if is_error and code ~= "INTERRUPTED" then
+    say(message)
+  end
+end
+
+--- Runs one prompt to its end. Returns the exit code.
+---@param agent agenthost.Agent
+---@param prompt string
+---@param options { format: "text"|"json"|"stream-json", wait_tasks: number, verbose: boolean }
+---@return integer
+function M.run(agent, prompt, options)
+  local self = setmetatable({ agent = agent, options = options, turns = 0, started = sys.now() },
+    Print)
+  agent.on_event = function(event) self:on_event(event) end
+  if agent.provider.note then
+    say(agent.provider.note)
+  end
+  return async.run(function()
+    if options.format == "stream-json" then
+      self:line({ type = "system", subtype = "init", cwd = agent.cwd, model = agent.provider.model,
+        tools = json.array(agent.tools:names()) })
+    end
+    self:watch_signals()
+    self.main = async.spawn(function() return self:converse(prompt) end)
+    local ok, result, message, code = pcall(self.main.wait, self.main)
+    if not ok and self.exit_signal then
+      result, message, code = nil, "interrupted", "INTERRUPTED"
+    elseif not ok then
+      result, message, code = nil, tostring(result), "ERROR"
+    end
+    self:finish(result, message, code)
+    if self.exit_signal then
+      return EXIT_SIGNAL[self.exit_signal]
+    end
+    return result == nil and 1 or self.stopped and M.EXIT_TASKS_STOPPED or 0
+  end)
+end
+
+return M

@@ -1,0 +1,121 @@
+--- `read_file`, `write_file` and `edit_file`, confined to the workspace: also against symbolic
+--- links and `..`.
+local defaults = require("agenthost.defaults")
+local text = require("agenthost.text")
+
+local function read(ctx, path)
+  local content, message = ctx.root:read(path, defaults.files.max_read)
+  return content or error(message, 0)
+end
+
+local function write(ctx, path, content)
+  local ok, message = ctx.root:write(path, content)
+  return ok or error(message, 0)
+end
+
+local function plural(count, word)
+  return ("%d %s%s"):format(count, word, count == 1 and "" or "s")
+end
+
+local function first_lines(content, limit)
+  local at, lines = 1, 0
+  while lines < limit do
+    local stop = content:find("\n", at, true)
+    if not stop then
+      return content
+    end
+    at, lines = stop + 1, lines + 1
+  end
+  local _, left = content:sub(at):gsub("\n", "")
+  left = left + (content:find("[^\n]$", at) and 1 or 0)
+  if left == 0 then
+    return content
+  end
+  return ("%s[... %s left out ...]"):format(content:sub(1, at - 1), plural(left, "line"))
+end
+
+local function read_file(input, ctx)
+  local content = read(ctx, input.path)
+  local _, info = text.clean(content)
+  if info.binary then
+    return ("[binary file: %d bytes]"):format(#content)
+  elseif content == "" then
+    return "(the file is empty)"
+  end
+  return input.limit and first_lines(content, input.limit) or content
+end
+
+local function write_file(input, ctx)
+  write(ctx, input.path, input.content)
+  return ("Wrote %s to %s"):format(plural(#input.content, "byte"), input.path)
+end
+
+-- Where `old` stands, and that it stands there only.
+local function find_once(content, old, path)
+  if old == "" then
+    error("old_text is empty: name the text to replace", 0)
+  end
+  local from, to = content:find(old, 1, true)
+  if not from then
+    error(("old_text was not found in %s: it has to match exactly, white space included")
+      :format(path), 0)
+  end
+  local count, at = 1, content:find(old, to + 1, true)
+  while at do
+    count, at = count + 1, content:find(old, at + #old, true)
+  end
+  if count > 1 then
+    error(("old_text stands %d times in %s: add lines around it until it is the only one")
+      :format(count, path), 0)
+  end
+  return from, to
+end
+
+local function edit_file(input, ctx)
+  local content = read(ctx, input.path)
+  local from, to = find_once(content, input.old_text, input.path)
+  write(ctx, input.path, content:sub(1, from - 1) .. input.new_text .. content:sub(to + 1))
+  return "Edited " .. input.path
+end
+
+local function path_of(input)
+  return input.path
+end
+
+return {
+  {
+    name = "read_file",
+    description = "Read a text file of the workspace.",
+    input = {
+      path = "string: relative to the working directory",
+      limit = {
+        type = "integer",
+        minimum = 1,
+        description = "only so many lines from the start",
+        optional = true,
+      },
+    },
+    summary = path_of,
+    run = read_file,
+  },
+  {
+    name = "write_file",
+    description = "Write a file of the workspace; it is made, or replaced as a whole. Missing "
+      .. "directories are made.",
+    input = { path = "string: relative to the working directory", content = "string" },
+    summary = path_of,
+    run = write_file,
+  },
+  {
+    name = "edit_file",
+    description = "Replace one piece of text in a file of the workspace. old_text has to stand in "
+      .. "it exactly once.",
+    input = {
+      path = "string: relative to the working directory",
+      old_text = "string: what is there now, exactly",
+      new_text = "string: what is to be there",
+    },
+    summary = path_of,
+    run = edit_file,
+  },
+}
