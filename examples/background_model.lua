@@ -1,4 +1,5 @@
--- The model of background.lua, as a script: each turn sees the messages and answers depending on them.
+-- The model of background.lua, as a script: each turn sees the messages and answers depending on
+-- them.
 local ended = {}
 
 local function count(t)
@@ -21,7 +22,9 @@ return function(request, turn)
   elseif turn == 2 then
     return {
       text = "While they run I write down what I know.",
-      tools = { { "write_file", { path = "notes.txt", content = "Build and tests are running.\n" } } },
+      tools = {
+        { "write_file", { path = "notes.txt", content = "Build and tests are running.\n" } },
+      },
     }
   end
   for id, status in request.last:gmatch("%[bg:(%x+)%] (%a+)") do

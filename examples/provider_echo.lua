@@ -1,5 +1,5 @@
--- A provider of your own: a table with `model` and a function `stream`. This one repeats what it was
--- told. Run it with: agenthost examples/provider_echo.lua -p "hello"
+-- A provider of your own: a table with `model` and a function `stream`. This one repeats what it
+-- was told. Run it with: agenthost examples/provider_echo.lua -p "hello"
 local agent = require("agenthost.agent")
 
 local echo = { name = "echo", model = "echo/1" }

@@ -13,7 +13,8 @@ local types = { string = true, number = true, integer = true, boolean = true, ob
 local function from_short(name, text)
   local type, mark, description = text:match("^%s*(%a+)(%??)%s*:?%s*(.-)%s*$")
   if not types[type] then
-    error(("input.%s: expected 'string', 'integer?: what it is', ...; got %q"):format(name, text), 0)
+    error(("input.%s: expected 'string', 'integer?: what it is', ...; got %q"):format(name, text),
+      0)
   end
   return { type = type, description = description ~= "" and description or nil }, mark == "?"
 end

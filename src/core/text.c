@@ -1,5 +1,7 @@
 #include "text.h"
 
+#include "utf8.h"
+
 #include <string.h>
 
 enum state {
@@ -16,30 +18,6 @@ enum state {
 void ah_text_filter_init(struct ah_text_filter *filter, enum ah_text_cr cr)
 {
     *filter = (struct ah_text_filter){.cr = cr, .state = GROUND};
-}
-
-static size_t encode(uint32_t cp, char *bytes)
-{
-    if (cp < 0x80) {
-        bytes[0] = (char)cp;
-        return 1;
-    }
-    if (cp < 0x800) {
-        bytes[0] = (char)(0xc0 | cp >> 6);
-        bytes[1] = (char)(0x80 | (cp & 0x3f));
-        return 2;
-    }
-    if (cp < 0x10000) {
-        bytes[0] = (char)(0xe0 | cp >> 12);
-        bytes[1] = (char)(0x80 | (cp >> 6 & 0x3f));
-        bytes[2] = (char)(0x80 | (cp & 0x3f));
-        return 3;
-    }
-    bytes[0] = (char)(0xf0 | cp >> 18);
-    bytes[1] = (char)(0x80 | (cp >> 12 & 0x3f));
-    bytes[2] = (char)(0x80 | (cp >> 6 & 0x3f));
-    bytes[3] = (char)(0x80 | (cp & 0x3f));
-    return 4;
 }
 
 /* Settles a \r that waited for what comes: the next character that is shown is `next`. */
@@ -60,7 +38,7 @@ static int emit(struct ah_text_filter *f, uint32_t cp, struct ah_buf *out)
 {
     char bytes[5];
     size_t len = settle_cr(f, cp, bytes);
-    len += encode(cp, bytes + len);
+    len += ah_utf8_encode(cp, bytes + len);
     return ah_buf_add(out, bytes, len);
 }
 

@@ -1,6 +1,8 @@
 /* Showing a clean text: preview, markup, width. */
 #include "text.h"
 
+#include "utf8.h"
+
 #include <string.h>
 
 static bool starts_char(char c)
@@ -258,33 +260,13 @@ static size_t char_width(uint32_t cp)
     return within(cp, wide, sizeof wide / sizeof *wide) ? 2 : 1;
 }
 
-/* One character from [text, text + len), len > 0; 1 byte and U+FFFD for what is none. */
-static size_t decode(const char *text, size_t len, uint32_t *ret_cp)
-{
-    const uint8_t *b = (const uint8_t *)text;
-    size_t need = b[0] < 0x80 ? 1 : b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : 4;
-    if (need == 0 || need > len || b[0] > 0xf4) {
-        *ret_cp = 0xfffd;
-        return 1;
-    }
-    uint32_t cp = need == 1 ? b[0] : b[0] & (0xffu >> (need + 1));
-    for (size_t i = 1; i < need; i++) {
-        if ((b[i] & 0xc0) != 0x80) {
-            *ret_cp = 0xfffd;
-            return 1;
-        }
-        cp = cp << 6 | (b[i] & 0x3f);
-    }
-    *ret_cp = cp;
-    return need;
-}
-
 size_t ah_text_width(const char *text, size_t len)
 {
     size_t width = 0;
     for (size_t at = 0; at < len;) {
-        uint32_t cp;
-        at += decode(text + at, len - at, &cp);
+        uint32_t cp = AH_UTF8_INVALID;
+        size_t used = ah_utf8_decode(text + at, len - at, &cp);
+        at += used > 0 ? used : 1;
         width += cp == '\t' ? 8 - width % 8 : char_width(cp);
     }
     return width;

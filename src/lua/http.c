@@ -511,8 +511,11 @@ static int stream_close(lua_State *L)
 {
     struct stream *stream = luaL_checkudata(L, 1, TYPE);
     if (stream->is_open) {
+        bool is_over = ah_http_request_state(stream->request) >= AH_HTTP_DONE;
         shut(stream);
-        ah_wake_post(stream->wake, stream->id); /* for who waits in another coroutine */
+        if (!is_over) {
+            ah_wake_post(stream->wake, stream->id); /* another coroutine may wait for it */
+        }
     }
     return 0;
 }

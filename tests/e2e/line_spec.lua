@@ -470,6 +470,16 @@ describe("agenthost.line", function()
       end)
     end
 
+    it("are restored on the way out by a signal that was caught for a while", function()
+      local t = start_in_shell()
+      local pid = run("local reactor = require('agenthost.reactor') "
+        .. "reactor.catch_signal('TERM') reactor.catch_signal('TERM', false) "
+        .. "return (io.open('/proc/self/stat'):read('n'))")
+      tmux.run("kill -TERM " .. pid)
+      t:wait_for("status=")
+      assert.are.equal(before, t:modes())
+    end)
+
     it("are restored while suspended, and the half-typed line comes back", function()
       local t = start_in_shell()
       local raw = t:modes()
