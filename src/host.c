@@ -5,9 +5,11 @@
 #include "core/task.h"
 #include "vm.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static void ignore_signal(int signal)
 {
@@ -21,6 +23,19 @@ static void survive_broken_pipes(void)
     struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGPIPE, &action, NULL);
+}
+
+/* What is opened later must not get the number of a standard descriptor that was closed: an answer
+ * would be written into it. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= 2);
+    if (fd > 2) {
+        close(fd);
+    }
 }
 
 static int start(struct ah_services *services, const struct ah_places *places, struct ah_err *err)
@@ -44,6 +59,7 @@ static int start(struct ah_services *services, const struct ah_places *places, s
 
 int ah_host_run(int argc, char **argv)
 {
+    fill_standard_descriptors();
     survive_broken_pipes();
     struct ah_services services = {0};
     struct ah_places places;

@@ -17,7 +17,8 @@
 #define STOP_PATIENCE (6LL * 1000000000) /* for the supervisor to end everything */
 #define DEATHS_MAX 5                     /* supervisors that may die within DEATHS_WINDOW */
 #define DEATHS_WINDOW (10LL * 1000000000)
-#define RETRY_MS 100 /* between tries to push a notice that there was no memory for */
+#define RETRY_MS 100     /* between tries to push a notice that there was no memory for */
+#define SEND_RETRY_MS 50 /* between looks whether a busy supervisor takes an order */
 
 /* ---- ends ---- */
 
@@ -75,8 +76,11 @@ static void end_as_told_locked(struct ah_task *task, const struct ah_link_ended 
 
 /* ---- the supervisor ---- */
 
+static bool receive_packets(struct ah_runner *runner);
+
 static void supervisor_lost(struct ah_runner *runner)
 {
+    (void)receive_packets(runner); /* what it could still tell */
     ah_superproc_stop(runner->supervisor, &runner->link, 0);
     runner->supervisor = 0;
     runner->sweep = true;
@@ -97,14 +101,35 @@ static void supervisor_lost(struct ah_runner *runner)
     pthread_mutex_unlock(&runner->lock);
 }
 
-/* Sends one packet; false when the supervisor has gone. */
+static bool is_stopping(struct ah_runner *runner)
+{
+    pthread_mutex_lock(&runner->lock);
+    bool stopping = runner->stopping;
+    pthread_mutex_unlock(&runner->lock);
+    return stopping;
+}
+
+/* Sends one packet; false when the supervisor has gone. Not with the lock held: it waits while the
+ * supervisor is busy. When the runner stops meanwhile the packet is dropped, for all tasks end. */
 static bool send_packet(struct ah_runner *runner, const struct ah_buf *packet)
 {
-    ssize_t n;
-    do {
-        n = send(runner->link, packet->data, packet->len, MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
-    return n == (ssize_t)packet->len;
+    for (;;) {
+        ssize_t n = send(runner->link, packet->data, packet->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0) {
+            return true;
+        }
+        if (errno == EINTR) {
+            continue;
+        }
+        if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) {
+            return false;
+        }
+        struct pollfd room = {.fd = errno == EAGAIN ? runner->link : -1, .events = POLLOUT};
+        if (is_stopping(runner)) {
+            return true;
+        }
+        poll(&room, 1, SEND_RETRY_MS);
+    }
 }
 
 static int start_supervisor(struct ah_runner *runner, struct ah_err *err)
@@ -129,6 +154,7 @@ static int start_supervisor(struct ah_runner *runner, struct ah_err *err)
         supervisor_lost(runner);
         return ah_err_sys(err, rc, "cannot talk to the supervisor");
     }
+    runner->sweep = false; /* it does that first of all; if it dies, the next one will */
     return 0;
 }
 
@@ -182,27 +208,35 @@ static void send_queued(struct ah_runner *runner)
     }
 }
 
+/* The order to kill the youngest task that somebody wants gone; false when there is none. */
+static bool next_kill(struct ah_runner *runner, struct ah_link_kill *ret_order)
+{
+    bool found = false;
+    pthread_mutex_lock(&runner->lock);
+    struct ah_task *task = runner->kills_wanted ? runner->youngest : NULL;
+    for (; task != NULL && !found; task = task->older) {
+        if (task->kill_wanted && !task->state.ended) {
+            task->kill_wanted = false;
+            *ret_order =
+                (struct ah_link_kill){.task = task->number, .grace_ns = task->kill_grace_ns};
+            found = true;
+        }
+    }
+    runner->kills_wanted = found;
+    pthread_mutex_unlock(&runner->lock);
+    return found;
+}
+
 static void send_kills(struct ah_runner *runner)
 {
-    pthread_mutex_lock(&runner->lock);
-    bool wanted = runner->kills_wanted && runner->supervisor != 0;
-    runner->kills_wanted = false;
-    struct ah_task *task = wanted ? runner->youngest : NULL;
-    bool failed = false;
-    for (; task != NULL && !failed; task = task->older) {
-        if (!task->kill_wanted || task->state.ended) {
-            continue;
-        }
-        task->kill_wanted = false;
+    struct ah_link_kill order;
+    while (runner->supervisor != 0 && next_kill(runner, &order)) {
         struct ah_buf packet;
         ah_buf_init(&packet, AH_LINK_MAX);
-        struct ah_link_kill order = {.task = task->number, .grace_ns = task->kill_grace_ns};
-        failed = ah_link_put_kill(&packet, &order) < 0 || !send_packet(runner, &packet);
+        if (ah_link_put_kill(&packet, &order) < 0 || !send_packet(runner, &packet)) {
+            supervisor_lost(runner);
+        }
         ah_buf_clear(&packet);
-    }
-    pthread_mutex_unlock(&runner->lock);
-    if (failed) {
-        supervisor_lost(runner);
     }
 }
 
@@ -229,25 +263,36 @@ static void handle_packet(struct ah_runner *runner, size_t len)
     pthread_mutex_unlock(&runner->lock);
 }
 
-static void receive_packets(struct ah_runner *runner)
+/* Takes in all that has been reported; false when the supervisor has gone. */
+static bool receive_packets(struct ah_runner *runner)
 {
-    for (int i = 0; i < 64; i++) {
+    for (;;) {
         ssize_t n = recv(runner->link, runner->packet, AH_LINK_MAX, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0 && errno == EAGAIN) {
-            return;
+        if (n < 0 && (errno == EINTR || errno == ECONNRESET)) {
+            continue; /* after a reset there still is what was sent before it */
         }
         if (n <= 0) {
-            supervisor_lost(runner);
-            return;
+            return n < 0 && errno == EAGAIN;
         }
         handle_packet(runner, (size_t)n);
     }
 }
 
 /* ---- the thread ---- */
+
+/* Ends everything. A supervisor that had to be killed, or died before, may have left processes to
+ * which its death meant nothing: then another one sweeps them up. */
+static void stop_supervisor(struct ah_runner *runner)
+{
+    runner->deaths = 0;
+    for (int tries = 0; tries < 2; tries++) {
+        if (runner->supervisor == 0 && (!runner->sweep || start_supervisor(runner, NULL) < 0)) {
+            return;
+        }
+        runner->sweep = !ah_superproc_stop(runner->supervisor, &runner->link, STOP_PATIENCE);
+        runner->supervisor = 0;
+    }
+}
 
 static void *run_thread(void *argument)
 {
@@ -261,6 +306,9 @@ static void *run_thread(void *argument)
         if (stopping) {
             break;
         }
+        if (runner->sweep && runner->supervisor == 0) {
+            (void)start_supervisor(runner, NULL); /* now: perhaps no other task comes */
+        }
         send_kills(runner);
         send_queued(runner);
         struct pollfd fds[2] = {{.fd = runner->event_fd, .events = POLLIN},
@@ -271,13 +319,11 @@ static void *run_thread(void *argument)
         if (fds[0].revents != 0) {
             ah_io_event_clear(runner->event_fd);
         }
-        if (fds[1].revents != 0) {
-            receive_packets(runner);
+        if (fds[1].revents != 0 && !receive_packets(runner)) {
+            supervisor_lost(runner);
         }
     }
-    if (runner->supervisor != 0) {
-        ah_superproc_stop(runner->supervisor, &runner->link, STOP_PATIENCE);
-    }
+    stop_supervisor(runner);
     return NULL;
 }
 

@@ -21,6 +21,8 @@ int ah_superproc_start(const char *path, pid_t *ret_pid, int *ret_fd, struct ah_
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
         return ah_err_sys(err, -errno, "cannot make a socket for the supervisor");
     }
+    const int room = 2 * AH_LINK_MAX; /* the default may be set to less than one packet */
+    (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&actions);
@@ -31,7 +33,8 @@ int ah_superproc_start(const char *path, pid_t *ret_pid, int *ret_fd, struct ah_
     sigfillset(&all);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setflags(&attributes,
+                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
     posix_spawn_file_actions_adddup2(&actions, ends[1], AH_LINK_FD);
     char *argv[] = {(char *)"agenthost-supervisor", NULL};
     pid_t pid;
@@ -48,7 +51,7 @@ int ah_superproc_start(const char *path, pid_t *ret_pid, int *ret_fd, struct ah_
     return 0;
 }
 
-void ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns)
+bool ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns)
 {
     ah_io_close(fd);
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -64,6 +67,8 @@ void ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns)
     } else {
         kill(pid, SIGKILL);
     }
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    int status = -1;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

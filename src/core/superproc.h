@@ -5,6 +5,7 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -13,5 +14,6 @@
 int ah_superproc_start(const char *path, pid_t *ret_pid, int *ret_fd, struct ah_err *err);
 
 /* Closes our end (*fd becomes -1), which tells the supervisor to end all tasks and leave, waits for
- * that for at most `patience_ns` and kills it otherwise. Reaps it. */
-void ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns);
+ * that for at most `patience_ns` and kills it otherwise. Reaps it. False when it has not left in good
+ * order, so that tasks may be left. */
+bool ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns);

@@ -262,18 +262,23 @@ static struct ah_notice *make_notice(const struct ah_task *task)
     return notice;
 }
 
+static void set_owed_locked(struct ah_task *task, bool owed)
+{
+    if (task->notice_owed != owed) {
+        task->notice_owed = owed;
+        task->runner->owed += owed ? 1 : (size_t)-1;
+    }
+}
+
 /* Pushes the notice of an ended task, when it owes one. */
 static void notify_locked(struct ah_task *task)
 {
     if (task->told || task->notice_seq != 0 || !task->state.notify || task->queue == NULL) {
+        set_owed_locked(task, false);
         return;
     }
     struct ah_notice *notice = make_notice(task);
-    bool was_owed = task->notice_owed;
-    task->notice_owed = notice == NULL;
-    if (task->notice_owed != was_owed) {
-        task->runner->owed += task->notice_owed ? 1 : (size_t)-1;
-    }
+    set_owed_locked(task, notice == NULL);
     if (notice != NULL) {
         task->notice_seq = ah_queue_push(task->queue, notice);
     }
@@ -390,8 +395,11 @@ bool ah_task_kill(struct ah_task *task, double grace, const char *by)
     if (alive) {
         snprintf(task->killed_by, sizeof task->killed_by, "%s", by);
         if (task->sent) {
+            int64_t grace_ns = ah_clock_from_seconds(grace);
+            if (!task->kill_wanted || grace_ns < task->kill_grace_ns) {
+                task->kill_grace_ns = grace_ns;
+            }
             task->kill_wanted = true;
-            task->kill_grace_ns = ah_clock_from_seconds(grace);
             runner->kills_wanted = true;
         } else {
             char reason[128];
@@ -419,15 +427,11 @@ bool ah_task_acknowledge(struct ah_task *task)
     pthread_mutex_lock(&task->runner->lock);
     bool told = false;
     if (task->state.ended) {
-        if (task->notice_seq == 0) {
-            told = true;
-        } else if (task->queue != NULL) {
-            told = ah_queue_remove(task->queue, task->notice_seq);
-        }
-        task->told = task->told || told;
-        if (told && task->notice_owed) {
-            task->notice_owed = false;
-            task->runner->owed--;
+        told = task->told || task->notice_seq == 0 ||
+               ah_queue_remove(task->queue, task->notice_seq);
+        task->told = told;
+        if (told) {
+            set_owed_locked(task, false);
         }
     }
     pthread_mutex_unlock(&task->runner->lock);

@@ -11,7 +11,7 @@
  *      have ended, too. The output file stays.
  *
  * The process that forks is the supervisor (superlink.h); this side never does. When it dies its
- * tasks are `lost` and the next task starts another one.
+ * tasks are `lost`, and another one is started at once, which ends what they have left.
  *
  * Thread-safe. Lock order: the runner's lock, then the locks of queue and wake, which are leaves.
  */
@@ -48,7 +48,7 @@ int ah_runner_set_output_dir(struct ah_runner *runner, const char *path);
 void ah_runner_set_max_running(struct ah_runner *runner, size_t max);
 
 struct ah_task_options {
-    char **argv;         /* NULL at the end; found along PATH when it has no '/' */
+    char **argv;         /* NULL at the end; found along its own PATH when it has no '/' */
     const char *command; /* what people are shown */
     const char *label;   /* or NULL */
     const char *cwd;     /* an absolute path */
@@ -113,8 +113,8 @@ bool ah_task_kill(struct ah_task *task, double grace, const char *by);
 void ah_task_set_notify(struct ah_task *task, bool notify);
 
 /* The model has been told this end by other means: takes its notice out of the queue, or sees to it
- * that none is pushed. False when the task has not ended (then nothing changes) or when its notice
- * is on its way already. */
+ * that none is pushed. True again when it was true before. False when the task has not ended (then
+ * nothing changes) or when its notice is on its way already. */
 bool ah_task_acknowledge(struct ah_task *task);
 
 /* A reference to the task with this id, or NULL. */

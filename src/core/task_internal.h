@@ -63,7 +63,7 @@ struct ah_runner {
     pid_t supervisor; /* 0: none runs */
     int link;         /* our end of its socket, or -1 */
     char *packet;     /* where one is received */
-    bool sweep;       /* an earlier supervisor of this run has died */
+    bool sweep;       /* an earlier supervisor has died: the next one ends what it has left */
     int deaths;       /* of supervisors, since first_death */
     int64_t first_death;
 };

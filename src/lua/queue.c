@@ -4,6 +4,7 @@
 #include "queue.h"
 
 #include "binding.h"
+#include "core/clock.h"
 #include "core/queue.h"
 #include "core/reactor.h"
 
@@ -191,22 +192,25 @@ static int wait_again(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
     (void)ctx;
-    lua_settop(L, 2);
-    lua_pushboolean(L, ah_queue_count(ah_check_queue(L, 1)) > 0);
-    return 1;
+    struct ah_queue *queue = ah_check_queue(L, 1);
+    double left = lua_tonumber(L, 2) - (double)ah_clock_now() / 1e9;
+    bool pending = ah_queue_count(queue) > 0;
+    if (pending || left <= 0) {
+        lua_pushboolean(L, pending);
+        return 1;
+    }
+    /* The news may be of a notice that has been drained already. */
+    return ah_wait(L, ah_queue_id(queue), left, 0, wait_again);
 }
 
 /* q:wait(timeout) -> true when a notice is pending, false when the time is over */
 static int queue_wait(lua_State *L)
 {
-    struct ah_queue *queue = ah_check_queue(L, 1);
+    ah_check_queue(L, 1);
     double timeout = luaL_optnumber(L, 2, HUGE_VAL);
-    lua_settop(L, 2);
-    if (ah_queue_count(queue) > 0) {
-        lua_pushboolean(L, true);
-        return 1;
-    }
-    return ah_wait(L, ah_queue_id(queue), timeout, 0, wait_again);
+    lua_settop(L, 1);
+    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout); /* queue deadline */
+    return wait_again(L, LUA_OK, 0);
 }
 
 /* q:waitable() -> the id for async.wait_any */

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define SHUTDOWN_GRACE (2000LL * 1000000)
-#define SWEEP_ROUNDS 20 /* of 50 ms, after KILL */
+#define KILL_PATIENCE (1000LL * 1000000) /* for those that were sent KILL to be gone */
 
 /* Packets that the host has not taken yet; at most two for every task that it has ordered. */
 struct outgoing {
@@ -111,8 +111,9 @@ static void sweep_run(void)
     char marker[192];
     snprintf(marker, sizeof marker, AH_LINK_MARKER "=%s:", self.run);
     struct proc_match match = {.marker = marker, .marker_prefix = true};
-    for (int i = 0; i < SWEEP_ROUNDS && proc_signal(&match, SIGKILL) > 0; i++) {
-        usleep(50 * 1000);
+    int64_t deadline = ah_clock_now() + KILL_PATIENCE;
+    while (proc_signal(&match, SIGKILL) > 0 && ah_clock_now() < deadline) {
+        usleep(5 * 1000);
     }
 }
 
@@ -264,14 +265,15 @@ static void end_everything(void)
     epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, AH_LINK_FD, NULL);
     struct proc_match all = {.descendants = true};
     proc_signal(&all, SIGTERM);
-    tasks_kill_all(&self.tasks, SHUTDOWN_GRACE);
+    tasks_end_all(&self.tasks, SHUTDOWN_GRACE);
     int64_t deadline = ah_clock_now() + SHUTDOWN_GRACE;
     while (proc_signal(&all, 0) > 0 && ah_clock_now() < deadline) {
         tasks_tick(&self.tasks);
         run_once(ah_clock_now() + 20LL * 1000000);
     }
-    for (int i = 0; i < SWEEP_ROUNDS && proc_signal(&all, SIGKILL) > 0; i++) {
-        run_once(ah_clock_now() + 50LL * 1000000);
+    deadline = ah_clock_now() + KILL_PATIENCE;
+    while (proc_signal(&all, SIGKILL) > 0 && ah_clock_now() < deadline) {
+        run_once(ah_clock_now() + 5LL * 1000000);
         tasks_tick(&self.tasks);
     }
 }

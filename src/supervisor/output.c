@@ -30,7 +30,7 @@ void output_trim(const char *path, uint64_t max)
     if (fd >= 0 && text != NULL) {
         ssize_t got = pread(fd, text, tail, (off_t)(size - tail));
         uint64_t head = max - tail;
-        char line[128];
+        char line[OUTPUT_SLACK];
         int len =
             snprintf(line, sizeof line,
                      "\n[... %" PRIu64 " bytes left out: output limit of %" PRIu64 " bytes ...]\n",

@@ -147,14 +147,15 @@ int proc_signal(const struct proc_match *match, int signal)
     pid_t self = getpid();
     for (size_t i = 0; i < count && rc == 0; i++) {
         const struct process *p = &list[i];
-        if (p->pid == self || p->state == 'Z' || p->state == 'X') {
+        if (p->pid == self || p->state == 'Z' || p->state == 'X' ||
+            (match->only_children && p->parent != self)) {
             continue;
         }
         if ((match->group != 0 && p->group == match->group) ||
             (match->descendants && is_descendant(list, count, p->pid, self)) ||
             (match->marker != NULL && has_marker(proc_fd, p->pid, match, environment))) {
             matched++;
-            if (signal != 0) {
+            if (signal != 0 && (match->spared == 0 || p->group != match->spared)) {
                 kill(p->pid, signal);
             }
         }
@@ -163,4 +164,22 @@ int proc_signal(const struct proc_match *match, int signal)
     free(list);
     ah_io_close(&proc_fd);
     return rc < 0 ? rc : matched;
+}
+
+int proc_count_children(void)
+{
+    int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int count = 0;
+    char text[4096];
+    ssize_t n;
+    while ((n = ah_io_read(fd, text, sizeof text)) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            count += text[i] == ' ' ? 1 : 0; /* one behind each number */
+        }
+    }
+    ah_io_close(&fd);
+    return n < 0 ? (int)n : count;
 }

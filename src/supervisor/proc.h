@@ -12,11 +12,17 @@
 
 struct proc_match {
     pid_t group;        /* members of this process group; 0: do not look for one */
+    pid_t spared;       /* members of this group count, but are sent nothing; 0: none */
     const char *marker; /* "NAME=value" in the environment; NULL: do not look */
     bool marker_prefix; /* the marker is the start of the variable, not all of it */
     bool descendants;   /* every descendant of this process */
+    bool only_children; /* of those that match, only the children of this process */
 };
 
 /* Sends signal (0: none) to every living process that matches one of the questions, this process
  * itself left out. Zombies do not count. Returns how many matched, or a negative errno. */
 int proc_signal(const struct proc_match *match, int signal);
+
+/* The number of children of this (single-threaded) process, zombies included, or a negative errno
+ * where the kernel does not tell. */
+int proc_count_children(void);

@@ -39,6 +39,11 @@ static bool is_overridden(const char *variable, const struct ah_link_spawn *orde
     return false;
 }
 
+static bool is_marker(const char *variable)
+{
+    return strncmp(variable, AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) == 0;
+}
+
 /* The supervisor's environment with the order's changes and the marker. The array is the caller's,
  * the texts are borrowed. */
 static char **make_environment(const struct ah_link_spawn *order, char *marker)
@@ -52,18 +57,17 @@ static char **make_environment(const struct ah_link_spawn *order, char *marker)
         return NULL;
     }
     size_t n = 0;
+    env[n++] = marker; /* first, so that it is found however much follows */
     for (size_t i = 0; i < count; i++) {
-        if (!is_overridden(environ[i], order) &&
-            strncmp(environ[i], AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) != 0) {
+        if (!is_overridden(environ[i], order) && !is_marker(environ[i])) {
             env[n++] = environ[i];
         }
     }
     for (uint32_t i = 0; i < order->envc; i++) {
-        if (strchr(order->env[i], '=') != NULL) {
+        if (strchr(order->env[i], '=') != NULL && !is_marker(order->env[i])) {
             env[n++] = order->env[i];
         }
     }
-    env[n] = marker;
     return env;
 }
 
@@ -109,7 +113,8 @@ __attribute__((noreturn)) static void run_child(const struct ah_link_spawn *orde
     if (chdir(order->cwd) != 0) {
         give_up(slot, AH_LINK_STAGE_CWD);
     }
-    execvpe(order->argv[0], order->argv, env);
+    environ = env; /* execvp looks along the PATH that is in there */
+    execvp(order->argv[0], order->argv);
     give_up(slot, AH_LINK_STAGE_EXEC);
 }
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define MS 1000000LL
 #define CHECK_EVERY (20 * MS)  /* of a task that is ending: are they gone? */
 #define WATCH_EVERY (100 * MS) /* of a running one: is its output within the limit? */
+#define GONE_EVERY 50          /* watches of a leftover: have the escaped ones gone, too? */
 #define KILL_ROUNDS 50         /* then what cannot be killed (stuck in the kernel) is given up */
 
 enum state { RUNNING, ENDING, LEFTOVER };
@@ -35,7 +37,8 @@ struct task {
     int64_t deadline;   /* of the command; AH_CLOCK_NEVER: none */
     int64_t kill_at;    /* ENDING: when the grace is over */
     int64_t next_check; /* ENDING: who is left; else: the output's size */
-    int rounds;         /* how often KILL was sent */
+    int rounds;         /* ENDING: how often KILL was sent; LEFTOVER: how often it was watched */
+    bool group_gone;    /* LEFTOVER: the group's number may belong to somebody else by now */
 };
 
 static void report_not_started(struct tasks *tasks, uint64_t number, enum ah_link_stage stage,
@@ -140,36 +143,46 @@ static int signal_all(const struct tasks *tasks, const struct task *task, int si
 {
     char marker[192];
     snprintf(marker, sizeof marker, AH_LINK_MARKER "=%s:%s", tasks->run, task->id);
-    struct proc_match match = {.group = task->pid, .marker = marker};
+    struct proc_match match = {.group = task->group_gone ? 0 : task->pid, .marker = marker};
+    if (signal == SIGTERM) {
+        match.spared = task->pid; /* had it from task_end */
+    }
     int left = proc_signal(&match, signal);
-    if (left < 0 && signal != 0) {
+    if (left < 0 && signal != 0 && !task->group_gone) {
         /* No /proc: at least the group. */
         left = kill(-task->pid, signal) == 0 ? 1 : 0;
     }
     return left;
 }
 
-static void task_end(struct tasks *tasks, struct task *task, enum ah_link_cause cause,
-                     int64_t grace_ns)
+/* Without a signal yet; false when the task is ending already or has ended. */
+static bool start_ending(struct task *task, enum ah_link_cause cause, int64_t grace_ns)
 {
     int64_t now = ah_clock_now();
     if (task->state == ENDING) {
         task->kill_at = now + grace_ns < task->kill_at ? now + grace_ns : task->kill_at;
-        return;
+        return false;
     }
     if (task->state == LEFTOVER) {
-        return;
+        return false;
     }
     task->state = ENDING;
     task->cause = cause;
     task->deadline = AH_CLOCK_NEVER;
     task->kill_at = now + grace_ns;
     task->next_check = now + CHECK_EVERY;
-    /* A child that is not yet in its own session is no group: then the process itself. */
-    if (grace_ns > 0 && kill(-task->pid, SIGTERM) != 0) {
-        kill(task->pid, SIGTERM);
-    }
-    if (grace_ns > 0) {
+    return true;
+}
+
+static void task_end(struct tasks *tasks, struct task *task, enum ah_link_cause cause,
+                     int64_t grace_ns)
+{
+    if (start_ending(task, cause, grace_ns) && grace_ns > 0) {
+        /* The group in one step, then who has left it. Each gets one TERM: to many programs a
+         * second one means "at once". A child that is not yet in its own session is no group. */
+        if (kill(-task->pid, SIGTERM) != 0) {
+            kill(task->pid, SIGTERM);
+        }
         signal_all(tasks, task, SIGTERM);
     }
 }
@@ -184,14 +197,36 @@ void tasks_kill(struct tasks *tasks, const struct ah_link_kill *order)
     }
 }
 
-void tasks_kill_all(struct tasks *tasks, int64_t grace_ns)
+void tasks_end_all(struct tasks *tasks, int64_t grace_ns)
 {
     for (struct task *task = tasks->first; task != NULL; task = task->next) {
-        task_end(tasks, task, AH_LINK_KILLED, grace_ns);
+        start_ending(task, AH_LINK_KILLED, grace_ns);
     }
 }
 
 /* ---- the end of a task ---- */
+
+/* Whether the command, whose leader is reaped, has left processes. At least one of those is our
+ * child now, so they are only looked for when there is a child that is no leader and not known. */
+static bool has_leftovers(struct tasks *tasks, struct task *task)
+{
+    task->group_gone = kill(-task->pid, 0) != 0;
+    int known = tasks->strays;
+    for (const struct task *t = tasks->first; t != NULL; t = t->next) {
+        known += t != task && t->state != LEFTOVER ? 1 : 0;
+    }
+    int children = proc_count_children();
+    if (task->group_gone && children >= 0 && children <= known) {
+        return false;
+    }
+    char marker[192];
+    snprintf(marker, sizeof marker, AH_LINK_MARKER "=%s:%s", tasks->run, task->id);
+    struct proc_match match = {
+        .group = task->group_gone ? 0 : task->pid, .marker = marker, .only_children = true};
+    int left = proc_signal(&match, 0);
+    tasks->strays += left > 0 ? left : 0;
+    return left > 0;
+}
 
 /* Reaps the leader, reports, and keeps the task only when it has left something running. */
 static void finish(struct tasks *tasks, struct task *task)
@@ -213,14 +248,14 @@ static void finish(struct tasks *tasks, struct task *task)
         output_trim(task->output, task->max_output);
     }
     tasks->ended(&ended);
-    if (task->state == RUNNING && kill(-task->pid, 0) == 0) {
+    tasks_reap_adopted(tasks);
+    if (task->state == RUNNING && task->max_output > 0 && has_leftovers(tasks, task)) {
         task->state = LEFTOVER;
         task->next_check = ah_clock_now() + WATCH_EVERY;
         task->deadline = AH_CLOCK_NEVER;
     } else {
         task_free(tasks, task);
     }
-    tasks_reap_adopted(tasks);
 }
 
 void tasks_leader_exited(struct tasks *tasks, struct task *task)
@@ -266,19 +301,31 @@ static void tick_ending(struct tasks *tasks, struct task *task, int64_t now)
     }
 }
 
+static void tick_leftover(struct tasks *tasks, struct task *task)
+{
+    task->group_gone = task->group_gone || kill(-task->pid, 0) != 0;
+    bool over = output_size(task->output) > task->max_output + OUTPUT_SLACK;
+    bool gone = false;
+    if (over || (task->group_gone && task->rounds++ % GONE_EVERY == 0)) {
+        gone = signal_all(tasks, task, over ? SIGKILL : 0) <= 0;
+    }
+    if (over) {
+        output_trim(task->output,
+                    task->max_output); /* for the last time when all had gone before */
+    }
+    if (gone) {
+        task_free(tasks, task);
+    }
+}
+
 static void tick_watched(struct tasks *tasks, struct task *task, int64_t now)
 {
     task->next_check = now + WATCH_EVERY;
-    bool over = task->max_output > 0 && output_size(task->output) > task->max_output;
     if (task->state == LEFTOVER) {
-        if (over) {
-            kill(-task->pid, SIGKILL);
-            output_trim(task->output, task->max_output);
-        }
-        if (kill(-task->pid, 0) != 0) {
-            task_free(tasks, task);
-        }
-    } else if (over) {
+        tick_leftover(tasks, task);
+        return;
+    }
+    if (task->max_output > 0 && output_size(task->output) > task->max_output) {
         task_end(tasks, task, AH_LINK_OUTPUT_LIMIT, 0);
         task->next_check = now;
     } else if (leader_has_exited(task)) {
@@ -325,5 +372,7 @@ void tasks_reap_adopted(struct tasks *tasks)
             }
         }
         waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+        /* Perhaps it was not among them; but too few only cost a look, too many would miss one. */
+        tasks->strays -= tasks->strays > 0 ? 1 : 0;
     }
 }

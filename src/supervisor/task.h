@@ -6,7 +6,7 @@
  *             escaped from it; KILL follows when the grace is over. The leader stays an unreaped
  *             zombie until then, so that the group's number cannot belong to anybody else
  *   LEFTOVER  the command has ended by itself and was reported, but processes that it started
- *             still live in its group; watched only so that the output file keeps its limit
+ *             still live; watched only so that the output file keeps its limit
  *
  * Single-threaded. Every order is answered with exactly one AH_LINK_ENDED.
  */
@@ -27,6 +27,7 @@ struct tasks {
     struct rlimit files;
     struct spawn_slot *slots;
     size_t last_slot; /* where to go on looking for a free one */
+    int strays;       /* adopted children that are known to be of leftovers */
     void (*started)(const struct ah_link_started *started);
     void (*ended)(const struct ah_link_ended *ended);
 };
@@ -37,8 +38,8 @@ void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order);
 /* Ends a task; unknown numbers (it has just ended) are ignored. */
 void tasks_kill(struct tasks *tasks, const struct ah_link_kill *order);
 
-/* Ends all of them, leftovers included. */
-void tasks_kill_all(struct tasks *tasks, int64_t grace_ns);
+/* Takes all of them for ending; for when TERM has been sent to everything. */
+void tasks_end_all(struct tasks *tasks, int64_t grace_ns);
 
 /* To call when a task's pidfd is readable. */
 void tasks_leader_exited(struct tasks *tasks, struct task *task);
