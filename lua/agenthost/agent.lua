@@ -57,13 +57,14 @@ function Agent:deliver_notices()
     return
   end
   local ok, err = pcall(function()
-    self:append("user", { { type = "text", text = notice.text(notices) } })
+    self.conversation:append("user", { { type = "text", text = notice.text(notices) } })
   end)
   if not ok then
     self.queue:requeue()
     error(err, 0)
   end
   self.queue:ack(notices[#notices].seq)
+  self:emit_message()
   for _, one in ipairs(notices) do
     self:emit({ type = "notice", notice = one })
   end
@@ -96,6 +97,7 @@ function Agent:call_model(turn)
       shown = {}
       return self.provider:stream(request, on_event)
     end, defaults.retry, function(wait)
+      shown = {} -- what was shown of the failed call does not count
       self:emit({ type = "retry", wait = wait })
     end)
   end)

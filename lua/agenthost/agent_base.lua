@@ -27,11 +27,16 @@ local Base = {}
 -- ---- for the loop ------------------------------------------------------------------------------
 
 -- Runs fn in a job that `interrupt` can cancel. Returns false when it was, else true and what fn
--- returned.
+-- returned. Cancelling whoever waits here, the run inside a tool for example, does the same.
 function Base:interruptible(fn)
   self.activity = async.spawn(fn)
   local job = self.activity
   local results = table.pack(pcall(job.wait, job))
+  if not job.done then
+    self.interrupted = true
+    job:cancel(results[2])
+    results = table.pack(pcall(job.wait, job))
+  end
   self.activity = nil
   if results[1] then
     return table.unpack(results, 1, results.n)
@@ -74,8 +79,9 @@ function Base:take_reply(reply)
   -- A reply that was cut off: what its last call was to be nobody knows.
   local cut = reply.stop_reason == "max_tokens"
     or reply.stop_reason == "model_context_window_exceeded"
-  if cut and #calls > 0 then
-    calls[#calls].incomplete = true
+  local last = calls[#calls]
+  if cut and last and last == reply.content[#reply.content] then
+    calls[#calls] = { id = last.id, name = last.name, input = last.input, incomplete = true }
   end
   if #reply.content == 0 and reply.stop_reason ~= "end_turn" then
     local why = reply.stop_details and reply.stop_details.explanation or "its reply is empty"
@@ -98,8 +104,13 @@ end
 
 function Base:append(role, blocks)
   self.conversation:append(role, blocks)
+  self:emit_message()
+end
+
+-- Tells of the newest piece of the conversation.
+function Base:emit_message()
   local pieces = self.conversation.pieces
-  self:emit({ type = "message", role = role, piece = pieces[#pieces] })
+  self:emit({ type = "message", role = pieces[#pieces].role, piece = pieces[#pieces] })
 end
 
 function Base:emit(event)
@@ -113,7 +124,7 @@ end
 ---@field agent agenthost.Agent
 ---@field id string of the tool call
 ---@field cwd string
----@field root agenthost.Root the workspace: files, confined to cwd
+---@field root agenthost.sys.Root the workspace: files, confined to cwd
 ---@field run_task fun(command: string|string[], opts?: table): agenthost.Task runs a command of the
 ---  agent's: in its directory, with defaults.task.env, its end told to its queue if `notify`
 ---@field list_tasks fun(): agenthost.Task[] the tasks of this agent, oldest first
@@ -136,6 +147,9 @@ function Base:run_task(command, opts)
   local all = { cwd = self.cwd, queue = self.queue, notify = false, shell = self.shell }
   for name, value in pairs(opts or {}) do
     all[name] = value
+  end
+  if type(all.cwd) == "string" and all.cwd:sub(1, 1) ~= "/" then
+    all.cwd = self.cwd .. "/" .. all.cwd
   end
   all.env = {}
   for _, env in ipairs({ defaults.task.env, opts and opts.env or {} }) do
@@ -211,7 +225,7 @@ local function plugin_context(self, source, plugin_options)
       for name, value in pairs(fields or {}) do
         one[name] = value
       end
-      self.queue:push(one)
+      return self.queue:push(one)
     end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
@@ -234,7 +248,15 @@ local function open_session(self)
   task.set_max_running(defaults.task.max_running)
 end
 
+local function check_list(name, value)
+  if value ~= nil and (type(value) ~= "table" or #value == 0 and next(value) ~= nil) then
+    error(name .. ": expected a list", 0)
+  end
+end
+
 local function load_tools(self, opts, base_dir)
+  check_list("plugins", opts.plugins)
+  check_list("tools", opts.tools)
   for _, spec in ipairs(opts.plugins or {}) do
     plugin.load(spec, base_dir, function(source, plugin_options)
       return plugin_context(self, source, plugin_options)

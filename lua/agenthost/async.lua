@@ -63,9 +63,21 @@ local function poll(timeout)
   return set, all
 end
 
+local function has_id(keys)
+  for _, key in ipairs(keys) do
+    if math.type(key) == "integer" then
+      return true
+    end
+  end
+  return false
+end
+
 -- For code outside any job, or in a coroutine of its own inside one: it cannot be parked, so the
 -- whole thread waits. Jobs whose ids come up meanwhile are noted and run later.
 local function block(keys, timeout)
+  if not timeout and not has_id(keys) then
+    error("only a job of async.run can wait for this: nothing else runs meanwhile", 2)
+  end
   local deadline = timeout and sys.now() + timeout
   repeat
     local left = deadline and math.max(0, deadline - sys.now())
@@ -229,6 +241,9 @@ local function step()
   ready = {}
   for _, job in ipairs(batch) do
     coroutine.resume(job.co) -- cannot fail: body catches
+    if not job.done and not parked[job] then
+      ready[#ready + 1] = job -- it yielded by itself: on with it in the next step
+    end
   end
 end
 
@@ -244,10 +259,13 @@ function M.run(fn, ...)
   while not main.done do
     step()
   end
-  local bound = sys.now() + 5
+  local bound, told = sys.now() + 5, {}
   while (next(parked) or #ready > 0) and sys.now() < bound do
     for job in pairs(parked) do
-      job:cancel("the run is over")
+      if not told[job] then -- once: what cleans up may wait again
+        told[job] = true
+        job:cancel("the run is over")
+      end
     end
     step()
   end

@@ -68,6 +68,12 @@ local flags = {
 }
 local short = { ["-p"] = "--print", ["-h"] = "--help" }
 
+-- A path to a script, not a prompt that happens to end with one ("explain src/main.lua").
+local function looks_like_script(word)
+  local is_path = word:find("%.lua$") or word:find("/", 1, true)
+  return is_path and (not word:find("%s") or sys.stat(word) ~= nil)
+end
+
 local function unknown(name)
   local names = {}
   for flag in pairs(flags) do
@@ -98,7 +104,7 @@ function M.parse(args)
       if (flag.value or flag.optional) and value == nil then
         local next_word = args[i + 1]
         local is_value = next_word and (flag.value or next_word:sub(1, 1) ~= "-")
-          and not (flag.optional and next_word:find("%.lua$"))
+          and not (flag.optional and next_word:find("%.lua$") and looks_like_script(next_word))
         if is_value then
           value, i = next_word, i + 1
         elseif flag.value then
@@ -117,12 +123,13 @@ end
 -- Sorts the words into script, prompt and the script's own arguments.
 local function sort_words(parsed)
   local words = parsed.words
-  if words[1] and (words[1]:find("%.lua$") or words[1]:find("/", 1, true)) then
+  if words[1] and looks_like_script(words[1]) then
     parsed.script = table.remove(words, 1)
   end
   parsed.script_args = words
-  if not parsed.prompt and #words > 0 then
-    parsed.prompt = table.concat(words, " ")
+  if #words > 0 and (not parsed.prompt or not parsed.script) then
+    -- -p fix the bug, without quotes: all of it is meant
+    parsed.prompt = (parsed.prompt and parsed.prompt .. " " or "") .. table.concat(words, " ")
   end
 end
 
@@ -130,8 +137,26 @@ local function absolute(path)
   return path:sub(1, 1) == "/" and path or sys.cwd() .. "/" .. path
 end
 
--- Runs the script and returns what it returned.
-local function run_script(path, args)
+-- A scripted model that the command line names: where the user is, else beside the script.
+local function find_model(model)
+  local path = model and model:match("^scripted/(.+)$")
+  local stat = path and sys.stat(path)
+  return stat and stat.type == "file" and "scripted/" .. absolute(path) or model
+end
+
+-- What went wrong in a script. With a place in it also the way there; without one it is meant for
+-- the user as it is.
+local function script_error(name, err)
+  if type(err) == "table" and (err.usage or err.message) then
+    return err
+  elseif type(err) == "string" and not err:find("^[^\n:]+:%d+: ") then
+    return { message = (name and name .. ": " or "") .. err }
+  end
+  return { message = debug.traceback(tostring(err), 2) }
+end
+
+-- Runs the script and returns what it returned. `name` is what the user calls it, nil for ours.
+local function run_script(path, name, args)
   local stat = sys.stat(path)
   if not stat then
     usage("there is no file %s", path)
@@ -141,7 +166,12 @@ local function run_script(path, args)
     error({ message = message }, 0)
   end
   arg = { [0] = path, table.unpack(args) } -- luacheck: ignore 121
-  return chunk(table.unpack(args))
+  local ok, value = xpcall(chunk, function(err) return script_error(name, err) end,
+    table.unpack(args))
+  if not ok then
+    error(value, 0)
+  end
+  return value
 end
 
 local function is_agent(value)
@@ -162,7 +192,7 @@ end
 local function run_agent(parsed, agent)
   if parsed.print or not sys.isatty(0) or not sys.isatty(1) then
     local prompt = prompt_from_stdin(parsed)
-    if not prompt then
+    if not (prompt and prompt:find("%S")) then
       usage("there is no prompt: say it after -p, or on standard input")
     end
     return require("agenthost.ui.print").run(agent, prompt, parsed)
@@ -170,7 +200,17 @@ local function run_agent(parsed, agent)
   return require("agenthost.ui.repl").run(agent, parsed)
 end
 
+-- For scripts that run tasks without an agent; an agent has a directory of its own.
+local function set_output_dir()
+  local state = sys.xdg("state")
+  if state then
+    local dir = ("%s/agenthost/tasks/%s"):format(state, sys.random_hex(4))
+    require("agenthost.task").set_output_dir(dir)
+  end
+end
+
 local function run(parsed)
+  local model = find_model(parsed.model or sys.getenv("AGENTHOST_MODEL"))
   local script = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
   if parsed.cwd then
     local ok, message = sys.chdir(parsed.cwd)
@@ -180,12 +220,13 @@ local function run(parsed)
   end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
+  set_output_dir()
   require("agenthost.agent_base").override({
-    model = parsed.model or sys.getenv("AGENTHOST_MODEL"),
+    model = model,
     max_turns = parsed.max_turns,
-    base_dir = script:match("^(.*)/"),
+    base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
   })
-  local value = run_script(script, parsed.script_args)
+  local value = run_script(script, parsed.script, parsed.script_args)
   if value == nil then
     return 0
   elseif not is_agent(value) then

@@ -17,7 +17,7 @@ local function quote(s)
 end
 
 local function one_line(s)
-  return quote((s:gsub("%s+", " ")))
+  return quote((text.clean(s):gsub("%s+", " ")))
 end
 
 --- The lines for one ended task.
@@ -32,7 +32,8 @@ function M.task_entry(notice)
     printed = notice.status == "error" and (notice.reason or "") or "(no output)"
   end
   return ("[bg:%s] %s: %s\n  command: %s\n  %s; output file: %s (%d bytes)"):format(
-    notice.task, notice.status, quote(printed), one_line(notice.command), output.ending(notice),
+    notice.task, notice.status, quote(printed), one_line(notice.command),
+    one_line(output.ending(notice)),
     notice.output, notice.bytes)
 end
 
@@ -40,7 +41,7 @@ end
 ---@param notice table
 ---@return string
 function M.other_entry(notice)
-  return ("[%s] %s"):format(one_line(notice.kind), quote(notice.text or ""))
+  return ("[%s] %s"):format(one_line(notice.kind), quote((text.clean(tostring(notice.text or "")))))
 end
 
 --- The text that is put into the last user message, for all notices of one drain.

@@ -38,6 +38,10 @@ end
 ---@param known string[]
 ---@param level integer as for error(), seen from the caller
 function M.check(opts, known, level)
+  local checked = debug.getinfo(level, "t")
+  if checked and checked.istailcall then
+    level = -1 -- "return agent.new{...}": the caller's frame is gone, and its line unknown
+  end
   if type(opts) ~= "table" then
     error("expected a table of options, got a " .. type(opts), level + 1)
   end

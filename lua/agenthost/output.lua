@@ -19,16 +19,16 @@ local function last_chars(s, count)
 end
 
 -- Head and tail of an output too long to be read whole.
-local function ends_of(task, size, max)
+local function ends_of(task, since, size, max)
   local half = max // 2
-  local head, head_info = text.clean((task:output({ head = 4 * half, tail = 0 })))
-  local tail, tail_info = text.clean((task:output({ head = 0, tail = 4 * half })))
+  local head, head_info = text.clean((task:output({ since = since, head = 4 * half, tail = 0 })))
+  local tail, tail_info = text.clean((task:output({ since = since, head = 0, tail = 4 * half })))
   if head_info.binary or tail_info.binary then
     return binary_line(task, size)
   end
   head, tail = first_chars(head, half), last_chars(tail, half)
   return ("%s\n[... about %d bytes left out; the whole output is in %s ...]\n%s"):format(
-    head, size - #head - #tail, task.output_path, tail)
+    head, size - since - #head - #tail, task.output_path, tail)
 end
 
 --- What a task has printed, safe to show: at most `max` characters, head and tail with a line
@@ -49,13 +49,17 @@ function M.text(task, opts)
   local window = 4 * max
   local bytes, size = task:output({ since = since, head = window, tail = window })
   if size - since > 2 * window then
-    return ends_of(task, size, max), size
+    return ends_of(task, since, size, max), size
   end
   local clean, info = text.clean(bytes)
   if info.binary then
     return binary_line(task, size), size
   end
-  return text.preview(clean, { max = max }), size
+  local shown = text.preview(clean, { max = max })
+  if shown ~= clean then
+    shown = ("%s\n[the whole output is in %s]\n"):format((shown:gsub("\n$", "")), task.output_path)
+  end
+  return shown, size
 end
 
 --- How a task ended, in a few words: "exit code 3, 0.2 s". `state` is what `task:status()` gives

@@ -45,7 +45,10 @@ function M.build(system, env)
     end
     return system
   end
-  if system then
+  if system ~= nil then
+    if type(system) ~= "string" then
+      error("system: expected a text or a function that returns one, got a " .. type(system), 0)
+    end
     return system
   end
   local filled = read_prompt("system.md"):gsub("{(%l+)}", function(name)

@@ -32,7 +32,7 @@ local function delay_after(try, retry_after, policy)
 end
 
 --- Calls `fn` until it succeeds, fails for good, or the policy has had enough.
----@param fn fun(): any, string?, string?, table? a result that is not nil; or nil, message, code and
+---@param fn fun(): any, string?, string?, table? a result that is not nil; or nil, message, code,
 ---  details, of which `retryable`, `retry_after` (seconds) and `partial` count
 ---@param policy? agenthost.RetryPolicy default defaults.retry
 ---@param on_wait? fun(wait: agenthost.RetryWait) told before each wait

@@ -35,6 +35,10 @@ end
 ---@return table schema raises when it is neither
 function M.from_input(input)
   input = input or {}
+  if type(input) ~= "table" then
+    error("input: expected a JSON Schema or { name = \"type: description\" }, got a "
+      .. type(input), 0)
+  end
   if input.type == "object" and (input.properties == nil or type(input.properties) == "table") then
     return input
   end

@@ -16,7 +16,11 @@ local M = {}
 --- Where all sessions are.
 ---@return string
 function M.base_dir()
-  return sys.xdg("state") .. "/agenthost/sessions"
+  local state, message = sys.xdg("state")
+  if not state then
+    error("there is no place for sessions: " .. message, 0)
+  end
+  return state .. "/agenthost/sessions"
 end
 
 --- A new session; nothing is on disk before the first entry.

@@ -32,7 +32,9 @@ function Tools:add(tool, owner)
   local function refuse(format, ...)
     error(("%s: " .. format):format(owner, ...), 0)
   end
-  if type(tool.name) ~= "string" or not tool.name:find("^[%w_-]+$") or #tool.name > 64 then
+  if type(tool) ~= "table" then
+    refuse("expected a tool, a table with name, description and run; got a %s", type(tool))
+  elseif type(tool.name) ~= "string" or not tool.name:find("^[%w_-]+$") or #tool.name > 64 then
     refuse("a tool needs a name of letters, digits, '_' and '-', got %s", tostring(tool.name))
   elseif type(tool.description) ~= "string" or tool.description == "" then
     refuse("tool '%s' needs a description: the model chooses by it", tool.name)
@@ -71,17 +73,54 @@ function Tools:names()
   return names
 end
 
+-- Characters that a tool may say around an output of full length: cutting that once more would take
+-- away the line that says where the whole of it is.
+local MARGIN <const> = 1000
+
+local function bounded(s)
+  local clean = text.clean(s)
+  if utf8.len(clean) > defaults.text.result + MARGIN then
+    clean = text.preview(clean, { max = defaults.text.result })
+  end
+  return clean
+end
+
+-- What a tool_result may hold; a list of tables with another `type` is data.
+local BLOCKS <const> = { text = true, image = true, document = true, search_result = true }
+
+local function are_blocks(value)
+  for _, block in ipairs(value) do
+    if type(block) ~= "table" or not BLOCKS[block.type] then
+      return false
+    end
+  end
+  return #value > 0
+end
+
+-- Blocks whose texts are bounded and not empty: an API refuses the whole conversation otherwise.
+local function result_blocks(blocks)
+  local kept = {}
+  for _, block in ipairs(blocks) do
+    if block.type == "text" then
+      block = { type = "text", text = bounded(tostring(block.text or "")) }
+    end
+    if block.type ~= "text" or block.text:find("%S") then
+      kept[#kept + 1] = block
+    end
+  end
+  return #kept > 0 and kept or "(no output)"
+end
+
 -- What a tool returned, as the content of a tool_result: a text that is not empty, or blocks.
 local function result_content(value)
   if type(value) == "table" then
-    if type(value[1]) == "table" and value[1].type then
-      return value
+    if are_blocks(value) then
+      return result_blocks(value)
     end
     value = json.encode(value)
   end
-  local clean = text.clean(value == nil and "" or tostring(value))
-  clean = text.preview(clean, { max = defaults.text.result })
-  return clean:find("%S") and clean or "(no output)"
+  local shown = bounded(value == nil and "" or tostring(value))
+  return shown:find("%S") and shown or "(no output)"
 end
 
 -- Runs one call. Returns content, is_error; never raises.
@@ -100,7 +139,7 @@ local function run_call(entry, call, context)
   end, call.input, context)
   if ok then
     ok, value = pcall(result_content, value)
-    return value, not ok
+    return ok and value or "Error: the tool's result cannot be sent: " .. tostring(value), not ok
   elseif value == M.CANCELLED then
     return "Cancelled by the user before it was done.", true
   end
@@ -115,7 +154,7 @@ M.CANCELLED = setmetatable({}, { __tostring = function() return "cancelled by th
 local function summary(entry, call)
   if entry and entry.tool.summary and type(call.input) == "table" then
     local ok, line = pcall(entry.tool.summary, call.input)
-    return ok and line or nil
+    return ok and type(line) == "string" and line or nil
   end
 end
 

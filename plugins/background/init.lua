@@ -17,7 +17,8 @@ local function background_run(input, ctx)
 end
 
 local function line_of(task)
-  return ("%s: [%s] %s"):format(task.id, (task:status()), task.command)
+  local command = task.command:gsub("%s*\n%s*", " ")
+  return ("%s: [%s] %s"):format(task.id, (task:status()), command)
 end
 
 local function list(ctx)

@@ -3,9 +3,13 @@
 local defaults = require("agenthost.defaults")
 local text = require("agenthost.text")
 
+-- The content and whether that is all of the file.
 local function read(ctx, path)
-  local content, message = ctx.root:read(path, defaults.files.max_read)
-  return content or error(message, 0)
+  local content, size = ctx.root:read(path, defaults.files.max_read)
+  if not content then
+    error(size, 0)
+  end
+  return content, size <= #content
 end
 
 local function write(ctx, path, content)
@@ -35,12 +39,16 @@ local function first_lines(content, limit)
 end
 
 local function read_file(input, ctx)
-  local content = read(ctx, input.path)
+  local content, whole = read(ctx, input.path)
   local _, info = text.clean(content)
   if info.binary then
     return ("[binary file: %d bytes]"):format(#content)
   elseif content == "" then
     return "(the file is empty)"
+  end
+  if not whole then
+    content = ("%s\n[... only the first %d bytes of the file were read ...]"):format(content,
+      #content)
   end
   return input.limit and first_lines(content, input.limit) or content
 end
@@ -72,7 +80,10 @@ local function find_once(content, old, path)
 end
 
 local function edit_file(input, ctx)
-  local content = read(ctx, input.path)
+  local content, whole = read(ctx, input.path)
+  if not whole then
+    error(("%s is too large to edit: more than %d bytes"):format(input.path, #content), 0)
+  end
   local from, to = find_once(content, input.old_text, input.path)
   write(ctx, input.path, content:sub(1, from - 1) .. input.new_text .. content:sub(to + 1))
   return "Edited " .. input.path

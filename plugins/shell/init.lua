@@ -3,6 +3,7 @@
 --- A command that is not done after `background_after` seconds goes on as a background task: the
 --- same process, and the answer says so. Cancelling the wait does the same; it never ends it.
 local defaults = require("agenthost.defaults")
+local option_check = require("agenthost.options")
 local output = require("agenthost.output")
 
 local function moved(task, why)
@@ -37,6 +38,7 @@ end
 return {
   name = "shell",
   setup = function(ctx, given)
+    option_check.check(given, { "background_after", "timeout" }, -1)
     local options = {
       background_after = given.background_after or defaults.bash.background_after,
       timeout = given.timeout or defaults.bash.timeout,

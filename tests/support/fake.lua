@@ -109,7 +109,7 @@ end
 function M.start(scenario)
   local directory = make_directory()
   write_file(directory .. "/scenario", json.encode(scenario))
-  local words = { "exec python3", quote(HERE .. "/fake_anthropic.py") }
+  local words = { "exec python3 -S", quote(HERE .. "/fake_anthropic.py") }
   for _, name in ipairs({ "scenario", "log", "port-file" }) do
     words[#words + 1] = "--" .. name .. " " .. quote(directory .. "/" .. name)
   end

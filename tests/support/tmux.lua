@@ -169,11 +169,22 @@ function Session:pid()
   return tonumber(self:_tmux("display-message", "-p", "-t", "main", "#{pane_pid}"))
 end
 
+-- tmux 3.3a now and then misses the end of its child, which then stays a zombie: the kernel knows
+-- its status (the last field).
+local function exit_status(pid)
+  local file <close> = io.open("/proc/" .. pid .. "/stat")
+  local wait_status = file and file:read("a"):match("%) Z .* (%d+)%s*$")
+  return wait_status and tonumber(wait_status) & 0x7F == 0 and tonumber(wait_status) >> 8 or nil
+end
+
 --- Whether the command still runs; and its exit status when not.
 ---@return boolean alive, integer? status
 function Session:alive()
   local text = self:_tmux("display-message", "-p", "-t", "main", "#{pane_dead} #{pane_dead_status}")
   local dead, status = text:match("(%d) ?(%d*)")
+  if dead == "1" and status == "" then
+    status = exit_status(self:pid())
+  end
   return dead ~= "1", tonumber(status)
 end
 

@@ -30,14 +30,13 @@ local DRAIN <const> = 0.5 -- seconds to wait for the end of a stream after its l
 --- What speaks one model API. `stream` makes one call and tells `on_event` as it comes:
 --- { type = "text"|"thinking", text }, { type = "tool_use", name, id } when a call begins,
 --- { type = "block", block } when a block is complete, { type = "usage", usage } (counts so far).
---- A failure is nil, message (one line), code and details. Codes: AUTH, BILLING, PERMISSION,
---- NOT_FOUND, BAD_REQUEST, TOO_LONG (the prompt), TOO_LARGE (the body), RATE_LIMIT, OVERLOADED,
---- SERVER, CUT (no proper end), NOT_JSON, PROTOCOL, and those of agenthost.http.
+--- A failure is nil, message (one line), code and an agenthost.Failure. Codes: AUTH, BILLING,
+--- PERMISSION, NOT_FOUND, BAD_REQUEST, TOO_LONG (the prompt), TOO_LARGE (the body), RATE_LIMIT,
+--- OVERLOADED, SERVER, CUT (no proper end), NOT_JSON, PROTOCOL, and those of agenthost.http.
 ---@class agenthost.Provider
 ---@field name string
 ---@field model string
----@field stream fun(self, request: agenthost.Request, on_event: fun(event: table)):
----  agenthost.Reply?, string?, string?, agenthost.Failure?
+---@field stream fun(self, request: agenthost.Request, on_event: function): agenthost.Reply?, ...
 
 ---@class agenthost.AnthropicProvider: agenthost.Provider
 local Provider = {}

@@ -76,8 +76,12 @@ local function too_long_or(code, ...)
 end
 
 local function code_of(status, error_type)
-  return TYPE_CODES[error_type] or STATUS_CODES[status] or status >= 500 and "SERVER"
-    or status >= 400 and "BAD_REQUEST" or "PROTOCOL"
+  local code = TYPE_CODES[error_type]
+  if code and code ~= "BAD_REQUEST" then -- which may be said of anything
+    return code
+  end
+  return STATUS_CODES[status] or status >= 500 and "SERVER" or status >= 400 and "BAD_REQUEST"
+    or code or "PROTOCOL"
 end
 
 -- The table of the API's documentation; x-should-retry is stronger.

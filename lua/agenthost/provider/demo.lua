@@ -21,13 +21,15 @@ local function commands_in(text)
   return found
 end
 
--- The words of the user in the last message, without what the host has put there.
+-- The last words of the user in a message, without what the host has put there.
 local function request_of(message)
+  local request
   for _, block in ipairs(message.content) do
     if block.type == "text" and not block.text:find("^<background%-results>") then
-      return block.text
+      request = block.text
     end
   end
+  return request
 end
 
 -- What follows up on results: wishes that stood in the request behind the commands.

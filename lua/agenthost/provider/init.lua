@@ -9,14 +9,20 @@ local M = {}
 
 local HOW_TO = "set ANTHROPIC_API_KEY (and ANTHROPIC_MODEL), or say --model"
 
+-- A variable that is empty counts as one that is not set.
+local function variable(name)
+  local value = sys.getenv(name)
+  return value ~= "" and value or nil
+end
+
 local makers = {
   anthropic = function(id)
-    if not (sys.getenv("ANTHROPIC_API_KEY") or sys.getenv("ANTHROPIC_AUTH_TOKEN")
-        or sys.getenv("ANTHROPIC_BASE_URL")) then
+    if not (variable("ANTHROPIC_API_KEY") or variable("ANTHROPIC_AUTH_TOKEN")
+        or variable("ANTHROPIC_BASE_URL")) then
       error("the model anthropic/" .. id .. " needs a key: set ANTHROPIC_API_KEY, or "
         .. "ANTHROPIC_BASE_URL for a server that needs none", 0)
     end
-    return anthropic.from_env(id, sys.getenv)
+    return anthropic.from_env(id, variable)
   end,
   scripted = function(path, base_dir)
     if path == "demo" then
@@ -49,9 +55,9 @@ local function from_local_server()
 end
 
 local function from_environment()
-  if sys.getenv("ANTHROPIC_API_KEY") or sys.getenv("ANTHROPIC_AUTH_TOKEN")
-    or sys.getenv("ANTHROPIC_BASE_URL") then
-    local id = sys.getenv("ANTHROPIC_MODEL") or sys.getenv("MODEL_ID") or defaults.model
+  if variable("ANTHROPIC_API_KEY") or variable("ANTHROPIC_AUTH_TOKEN")
+    or variable("ANTHROPIC_BASE_URL") then
+    local id = variable("ANTHROPIC_MODEL") or variable("MODEL_ID") or defaults.model
     return makers.anthropic((id:gsub("^anthropic/", "")))
   end
   local provider = from_local_server()

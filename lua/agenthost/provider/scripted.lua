@@ -115,7 +115,9 @@ end
 --- See agenthost.Provider.
 function Scripted:stream(request, on_event)
   local ok, reply = pcall(self.next_reply, self, request)
-  if not ok then
+  if not ok and type(reply) ~= "string" then
+    error(reply, 0) -- a script that waits was cancelled
+  elseif not ok then
     return nil, tostring(reply), "SCRIPT", { retryable = false }
   end
   if reply.delay then

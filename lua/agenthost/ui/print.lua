@@ -4,6 +4,7 @@ local json = require("agenthost.json")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
 local sys = require("agenthost.sys")
+local text = require("agenthost.text")
 
 local M = {}
 
@@ -15,6 +16,11 @@ local function say(line)
   sys.write_fd(2, "agenthost: " .. line .. "\n")
 end
 
+-- A command, fit for a line on a terminal.
+local function one_line(s)
+  return (text.clean(s):gsub("%s+", " "))
+end
+
 -- What stream-json and json call a result.
 local subtypes = {
   MAX_TURNS = "error_max_turns",
@@ -24,14 +30,31 @@ local subtypes = {
 local Print = {}
 Print.__index = Print
 
+-- Ends the run, whatever it does now.
+function Print:stop()
+  if not self.agent:interrupt() and self.main then
+    self.main:cancel("stopped")
+  end
+end
+
+-- Writes to stdout; when that fails there is nobody to work for. That a reader has left is not
+-- worth a word; that the disk is full is.
+function Print:write(s)
+  local ok, message, code = sys.write_fd(1, s)
+  if not ok and not self.broken then
+    self.broken = true
+    self.write_failed = code ~= "EPIPE"
+    if self.write_failed then
+      say(message)
+    end
+    self:stop()
+  end
+end
+
 -- One line of stream-json.
 function Print:line(object)
   object.session_id = self.agent.session.id
-  local ok, _, code = sys.write_fd(1, json.encode(object) .. "\n")
-  if not ok and code == "EPIPE" then
-    self.broken = true
-    self.agent:interrupt()
-  end
+  self:write(json.encode(object) .. "\n")
 end
 
 function Print:on_event(event)
@@ -64,7 +87,7 @@ function Print:stop_tasks()
   local pending = self.agent:pending_tasks()
   for _, task in ipairs(pending) do
     say(("ended task %s at the bound of %g s (--wait-tasks): %s"):format(
-      task.id, self.options.wait_tasks, task.command))
+      task.id, self.options.wait_tasks, one_line(task.command)))
     task:kill({ by = "agenthost, at --wait-tasks" })
   end
   return #pending
@@ -103,9 +126,7 @@ function Print:watch_signals()
       local name = reactor.take_signal()
       if EXIT_SIGNAL[name] then
         self.exit_signal = name
-        if not self.agent:interrupt() then
-          self.main:cancel("signal")
-        end
+        self:stop()
       end
     end
   end)
@@ -117,7 +138,7 @@ function Print:finish(result, message, code)
   if format == "text" then
     if result and result.text ~= "" then
       local newline = result.text:sub(-1) == "\n" and "" or "\n"
-      sys.write_fd(1, result.text .. newline)
+      self:write(result.text .. newline)
     end
   else
     self:line({
@@ -135,6 +156,9 @@ function Print:finish(result, message, code)
   end
   if is_error and code ~= "INTERRUPTED" then
     say(message)
+  end
+  for _, task in ipairs(self.broken and {} or self.agent:pending_tasks()) do
+    say(("ending task %s, which still runs: %s"):format(task.id, one_line(task.command)))
   end
 end
 
@@ -157,8 +181,11 @@ function M.run(agent, prompt, options)
     end
     self:watch_signals()
     self.main = async.spawn(function() return self:converse(prompt) end)
+    if self.broken then
+      self:stop()
+    end
     local ok, result, message, code = pcall(self.main.wait, self.main)
-    if not ok and self.exit_signal then
+    if not ok and (self.exit_signal or self.broken) then
       result, message, code = nil, "interrupted", "INTERRUPTED"
     elseif not ok then
       result, message, code = nil, tostring(result), "ERROR"
@@ -167,7 +194,10 @@ function M.run(agent, prompt, options)
     if self.exit_signal then
       return EXIT_SIGNAL[self.exit_signal]
     end
-    return result == nil and 1 or self.stopped and M.EXIT_TASKS_STOPPED or 0
+    if result == nil or self.write_failed then
+      return 1
+    end
+    return self.stopped and M.EXIT_TASKS_STOPPED or 0
   end)
 end
 

@@ -1,0 +1,119 @@
+---@meta agenthost.task
+
+---Commands in the background. Implemented in src/lua/task.c and src/core/task.h.
+---
+---A task is queued, then running, and ends as completed (exit code 0), failed (another code, or a
+---signal that nobody here has sent), timeout, killed, lost (its supervisor died) or error (it never
+---started). It can be found by its id until 10000 younger ones have ended, too; its output file stays.
+---
+---Durations are seconds, sizes are bytes. Wrong arguments and unknown options raise an error at the
+---caller's line.
+local task = {}
+
+---@alias agenthost.TaskStatus
+---| "queued" | "running" | "completed" | "failed" | "timeout" | "killed" | "lost" | "error"
+
+---@class agenthost.TaskOptions
+---@field cwd? string  directory; a relative one starts at that of the process, which is the default
+---@field env? table<string, string|false>  set on top of the environment; false takes a variable away
+---@field shell? string  runs a command that is a text, with -c; default "/bin/sh"
+---@field timeout? number  seconds > 0, then it is ended; math.huge for none; default defaults.task.timeout
+---@field grace? number  seconds between TERM and KILL; default defaults.task.grace
+---@field max_output? integer  bytes, then it is killed; default defaults.task.max_output
+---@field label? string  a name for people
+---@field queue? agenthost.Queue  where its end is told
+---@field notify? boolean  whether its end is told there; default: whether there is a queue
+
+---Starts a command as soon as fewer than the allowed number run. It has a session of its own, no
+---terminal and no standard input; what it prints goes to its output file, stdout and stderr in order.
+---@param command string|string[]  a text for the shell, or a program and its arguments
+---@param options? agenthost.TaskOptions
+---@return agenthost.Task? task
+---@return string? message
+---@return string? code  "E2BIG": command and environment are too long; "EINVAL": no output directory
+---  is set; or why that cannot be made. What goes wrong later is an end with status "error"
+function task.run(command, options) end
+
+---@param id string
+---@return agenthost.Task? task  nil when there is none with this id
+function task.get(id) end
+
+---All tasks that are still known.
+---@return agenthost.Task[] tasks  oldest first
+function task.list() end
+
+---For the host: where output files go, from the next task on. Made with mode 0700 when it is needed.
+---@param path string
+function task.set_output_dir(path) end
+
+---For the host: how many tasks run at once; the others are queued in order.
+---@param count integer  1 to 4000; 64 at the start
+function task.set_max_running(count) end
+
+---Two handles of the same task are equal; a handle that is collected changes nothing for the task.
+---@class agenthost.Task
+---@field id string  8 hexadecimal digits
+---@field command string  as it was given; the words of a list joined by spaces
+---@field label? string
+---@field cwd string  an absolute path
+---@field output_path string
+local Task = {}
+
+---@class agenthost.TaskState
+---@field status agenthost.TaskStatus
+---@field ended boolean
+---@field code? integer  exit code, when it exited
+---@field signal? integer  that ended it
+---@field reason? string  of timeout, killed, lost and error
+---@field pid? integer  while it runs
+---@field started number  seconds since the epoch
+---@field seconds number  how long it has run, or ran
+---@field notify boolean  whether its end is told by a notice
+
+---@return agenthost.TaskStatus status
+---@return agenthost.TaskState state
+function Task:status() end
+
+---Waits for its end. Inside `async.run` other jobs go on meanwhile; cancelling the wait does nothing
+---to the task.
+---@param timeout? number  seconds; default: no bound
+---@return agenthost.TaskStatus? status  nil when the time is over
+---@return agenthost.TaskState|string state  or the message
+---@return string? code  "TIMEOUT"
+function Task:wait(timeout) end
+
+---The id for `async.wait_any`: it has news when the task starts and when it ends.
+---@return integer id
+function Task:waitable() end
+
+---@class agenthost.TaskOutputOptions
+---@field since? integer  offset of the first byte, default 0
+---@field head? integer  at most so many bytes of the beginning
+---@field tail? integer  at most so many bytes of the end; 512 KiB of each when neither is given, 0 for
+---  the one that is not given else
+
+---What it has printed so far, as it came. A line that counts stands for what is left out between head
+---and tail; there is none when `head` is 0.
+---@param options? agenthost.TaskOutputOptions
+---@return string bytes
+---@return integer size  of the whole output, for the next `since`
+function Task:output(options) end
+
+---@class agenthost.TaskKillOptions
+---@field grace? number  seconds between TERM and KILL, default defaults.task.grace
+---@field by? string  who, for the reason; default "a script"
+
+---Ends it and the processes it has started. Its end comes later, as always: wait for it.
+---@param options? agenthost.TaskKillOptions
+---@return boolean alive  false when it had ended already
+function Task:kill(options) end
+
+---Whether its end is told by a notice. Turned on after the end, the notice is pushed at once.
+---@param notify boolean
+function Task:set_notify(notify) end
+
+---The end has been told by other means: its notice is taken out of the queue, or never pushed.
+---@return boolean told  false when it has not ended (nothing changes), or the notice is drained already
+function Task:acknowledge() end
+
+return task

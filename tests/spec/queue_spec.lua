@@ -1,0 +1,167 @@
+local async = require("agenthost.async")
+local queue = require("agenthost.queue")
+local sys = require("agenthost.sys")
+local raised = require("support.temp").raised
+
+local function texts(notices)
+  local found = {}
+  for i, notice in ipairs(notices) do
+    found[i] = notice.text
+  end
+  return found
+end
+
+describe("agenthost.queue", function()
+  local q
+
+  before_each(function()
+    q = queue.new()
+  end)
+
+  after_each(function()
+    q:close()
+  end)
+
+  local function push(...)
+    for _, text in ipairs({ ... }) do
+      assert(q:push({ kind = "test", text = text }))
+    end
+  end
+
+  it("keeps order and counts from 1", function()
+    assert.equal(1, q:push({ kind = "test", text = "a" }))
+    assert.equal(2, q:push({ kind = "test", text = "b" }))
+    assert.equal(2, #q)
+    assert.same({ { kind = "test", text = "a", seq = 1 }, { kind = "test", text = "b", seq = 2 } },
+      q:drain())
+    assert.equal(0, #q)
+    assert.same({}, q:drain())
+  end)
+
+  it("keeps types and bytes of fields, and gives seq itself", function()
+    assert(q:push({ kind = "k", text = "a\0\xff", n = 7, x = 0.5, yes = true, no = false,
+      seq = 99 }))
+    local notice = q:drain()[1]
+    assert.same({ kind = "k", text = "a\0\xff", n = 7, x = 0.5, yes = true, no = false, seq = 1 },
+      notice)
+    assert.equal("integer", math.type(notice.n))
+  end)
+
+  it("drains more than one batch at once", function()
+    for i = 1, 1000 do
+      assert(q:push({ kind = "test", n = i }))
+    end
+    local notices = q:drain()
+    assert.equal(1000, #notices)
+    for i, notice in ipairs(notices) do
+      assert.equal(i, notice.n)
+    end
+    assert.equal(1000, q:ack(1000))
+  end)
+
+  it("puts back what was not acknowledged, before what came later", function()
+    push("a", "b", "c")
+    local notices = q:drain()
+    assert.equal(1, q:ack(notices[1].seq))
+    assert.equal(0, q:ack(notices[1].seq))
+    push("d")
+    assert.equal(2, q:requeue())
+    assert.equal(0, q:requeue())
+    assert.same({ "b", "c", "d" }, texts(q:drain()))
+    assert.equal(3, q:ack(4))
+    assert.equal(0, q:requeue())
+  end)
+
+  it("acknowledges only what is in flight", function()
+    push("a")
+    assert.equal(0, q:ack(1))
+    assert.equal(0, q:ack(-1))
+    assert.equal(1, #q)
+  end)
+
+  it("waits outside a job", function()
+    assert.is_false(q:wait(0.01))
+    push("a")
+    assert.is_true(q:wait(0))
+    assert.is_true(q:wait())
+    assert.equal(1, #q) -- waiting takes nothing
+  end)
+
+  it("waits inside a job for what another pushes", function()
+    async.run(function()
+      local waiter = async.spawn(function() return q:wait(10) end)
+      async.spawn(function() push("a") end)
+      assert.is_true(waiter:wait())
+      assert.is_true(q:wait(0))
+    end)
+  end)
+
+  -- The news of a push may come after the notice was drained: the time is not over then.
+  it("does not end early for news of what was drained already", function()
+    local started = sys.now()
+    push("a")
+    q:drain()
+    assert.is_false(q:wait(0.05))
+    assert.is_true(sys.now() - started >= 0.05)
+    push("b")
+    q:drain()
+    assert.is_false(async.run(function() return q:wait(0.05) end))
+    assert.is_true(sys.now() - started >= 0.1)
+  end)
+
+  it("gives its id to async.wait_any", function()
+    async.run(function()
+      async.spawn(function() push("a") end)
+      assert.equal(q:waitable(), async.wait_any({ q:waitable(), {} }, 10))
+    end)
+  end)
+
+  it("says what is wrong with a notice", function()
+    for pattern, notice in pairs({
+      ["a notice needs a field 'kind' that says what it is"] = {},
+      ["notice field 'x': expected a string, number or boolean, got a table"] = { kind = "k",
+        x = {} },
+      ["the fields of a notice have names"] = { "positional", kind = "k" },
+    }) do
+      assert.matches(pattern, raised(q.push, q, notice), 1, true)
+    end
+    assert.matches("needs a field 'kind'", raised(q.push, q, { kind = 7 }))
+    assert.matches("table expected", raised(q.push, q, "text"))
+    assert.matches("number expected", raised(q.ack, q, "x"))
+    local many = { kind = "k" }
+    for i = 1, 64 do
+      many["f" .. i] = i
+    end
+    assert.matches("notice field 'f?%w+': ", raised(q.push, q, many))
+    assert.equal(0, #q)
+  end)
+
+  it("refuses the kind that belongs to the task runner", function()
+    assert.matches("notices of kind 'task' come from the task runner only",
+      raised(q.push, q, { kind = "task", task = "00000000", status = "completed" }), 1, true)
+    assert.matches("task runner only", raised(q.push, q, { kind = "task\0x" }))
+  end)
+
+  it("is an error message when it is closed, not a crash", function()
+    q:close()
+    q:close()
+    for _, method in ipairs({ "push", "drain", "ack", "requeue", "wait", "waitable" }) do
+      assert.matches("the queue is closed", raised(q[method], q, { kind = "k" }))
+    end
+    assert.matches("the queue is closed", raised(function() return #q end))
+  end)
+
+  it("refuses other handles", function()
+    assert.matches("agenthost.queue expected", raised(q.drain, io.stdout))
+    assert.matches("agenthost.queue expected", raised(q.drain))
+  end)
+
+  it("closes with the block that declares it", function()
+    local outer
+    do
+      local inner <close> = queue.new()
+      outer = inner
+    end
+    assert.matches("the queue is closed", raised(outer.drain, outer))
+  end)
+end)

@@ -1,0 +1,135 @@
+local json = require("agenthost.json")
+local schema = require("agenthost.schema")
+local raised = require("support.temp").raised
+
+describe("schema.from_input", function()
+  it("makes a schema of the short form", function()
+    local made = schema.from_input({
+      path = "string: the file",
+      limit = "integer?: how many lines",
+      deep = { type = "array", items = { type = "number" } },
+      mode = { type = "string", enum = { "r", "w" }, optional = true },
+    })
+    assert.same({
+      type = "object",
+      properties = {
+        path = { type = "string", description = "the file" },
+        limit = { type = "integer", description = "how many lines" },
+        deep = { type = "array", items = { type = "number" } },
+        mode = { type = "string", enum = { "r", "w" } },
+      },
+      required = { "deep", "path" },
+    }, made)
+  end)
+
+  it("takes types without a description, and spaces", function()
+    local made = schema.from_input({ a = "boolean", b = " object? ", c = "array ?",
+      d = "number:x: y" })
+    assert.same({ type = "boolean" }, made.properties.a)
+    assert.same({ type = "object" }, made.properties.b)
+    assert.same({ type = "number", description = "x: y" }, made.properties.d)
+    assert.equal("array", made.properties.c.type)
+  end)
+
+  it("encodes right when there is nothing in it", function()
+    for _, input in ipairs({ false, {} }) do
+      assert.equal('{"properties":{},"required":[],"type":"object"}',
+        json.encode(schema.from_input(input or nil)))
+    end
+    assert.matches('"required":%[%]', json.encode(schema.from_input({ a = "string?" })))
+  end)
+
+  it("takes a JSON Schema as it is", function()
+    local input = { type = "object", properties = { x = { type = "string" } } }
+    assert.equal(input, schema.from_input(input))
+    local bare = { type = "object" }
+    assert.equal(bare, schema.from_input(bare))
+  end)
+
+  it("takes a field that is called type for a field", function()
+    assert.same({ type = { type = "string", description = "kind" } },
+      schema.from_input({ type = "string: kind" }).properties)
+  end)
+
+  it("leaves its argument as it was", function()
+    local field = { type = "string", optional = true }
+    schema.from_input({ x = field })
+    assert.is_true(field.optional)
+  end)
+
+  it("says what is wrong", function()
+    for pattern, input in pairs({
+      [ [[input.x: expected 'string', 'integer?: what it is', ...; got "text"]] ] = { x = "text" },
+      [ [[input.y: expected 'string', 'integer?: what it is', ...; got ""]] ] = { y = "" },
+      ["input.x: expected a text or a schema, got a number"] = { x = 7 },
+      [ [[input: expected a JSON Schema or { name = "type: description" }]] ] = { "string" },
+    }) do
+      assert.matches(pattern, raised(schema.from_input, input), 1, true)
+    end
+    assert.matches("input: expected a JSON Schema .*, got a string",
+      raised(schema.from_input, "string"))
+  end)
+end)
+
+describe("schema.check", function()
+  -- input, schema of the field x, the problem (nil: fits)
+  local cases = {
+    { "text", { type = "string" } },
+    { 7, { type = "string" }, "x: expected string, got integer" },
+    { 7, { type = "integer" } },
+    { 7.0, { type = "integer" } },
+    { 7.5, { type = "integer" }, "x: expected integer, got number" },
+    { 7, { type = "number" } },
+    { "7", { type = "number" }, "x: expected number, got string" },
+    { true, { type = "boolean" } },
+    { false, { type = "boolean" } },
+    { 0, { type = "boolean" }, "x: expected boolean, got integer" },
+    { { 1 }, { type = "array" } },
+    { { a = 1 }, { type = "array" }, "x: expected array, got object" },
+    { { 1 }, { type = "object" }, "x: expected object, got array" },
+    { {}, { type = "array" } },
+    { {}, { type = "object" } },
+    { "s", { type = { "string", "null" } } },
+    { 1, { type = { "string", "null" } }, "x: expected string or null, got integer" },
+    { 1, {} },
+    { 1, true },
+    { "b", { enum = { "a", "b" } } },
+    { "c", { enum = { "a", 1 } }, 'x has to be one of "a", 1' },
+    { 1, { type = "integer", minimum = 1, maximum = 3 } },
+    { 0, { type = "integer", minimum = 1 }, "x has to be at least 1" },
+    { 4, { type = "number", maximum = 3.5 }, "x has to be at most 3.5" },
+    { "äöü", { type = "string", minLength = 3, maxLength = 3 } },
+    { "äö", { type = "string", minLength = 3 }, "x needs at least 3 characters" },
+    { "äöüä", { type = "string", maxLength = 3 }, "x may have at most 3 characters" },
+    { { 1, "a" }, { type = "array", items = { type = "integer" } },
+      "x[2]: expected integer, got string" },
+    { { y = {} }, { type = "object", properties = { y = { type = "object", required = { "z" } } } },
+      "x.y.z is missing" },
+    { { z = 1 }, { type = "object", properties = {}, additionalProperties = false },
+      "x.z is not known" },
+    { { z = 1 }, { type = "object", properties = {} } },
+  }
+
+  for i, case in ipairs(cases) do
+    it(("case %d: %s"):format(i, case[3] or "fits"), function()
+      local whole = { type = "object", properties = { x = case[2] }, required = { "x" } }
+      assert.equal(case[3], schema.check({ x = case[1] }, whole))
+    end)
+  end
+
+  it("misses what is required, and takes null for absent", function()
+    local made = schema.from_input({ a = "string", b = "string?" })
+    assert.equal("a is missing", schema.check({}, made))
+    assert.equal("a is missing", schema.check({ a = json.null }, made))
+    local input = { a = "x", b = json.null }
+    assert.is_nil(schema.check(input, made))
+    assert.same({ a = "x" }, input)
+  end)
+
+  it("wants an object", function()
+    local made = schema.from_input({})
+    assert.equal("input: expected object, got string", schema.check("x", made))
+    assert.equal("input: expected object, got nil", schema.check(nil, made))
+    assert.equal("input: expected object, got array", schema.check({ 1 }, made))
+  end)
+end)
