@@ -307,6 +307,28 @@ describe("a reply that is not a plain answer", function()
     assert.same(block, messages[2].content[2])
   end)
 
+  it("pause_turn: a notice that comes meanwhile waits", function()
+    t:script(
+      { tools = { { name = "background_run", input = { command = "touch ended" } } } },
+      { text = "Searching.", stop_reason = "pause_turn", wire = { first_delay = 1 } },
+      { text = "Found." },
+      { when = { last_user_contains = "<background-results>" }, text = "Noted." })
+    local result = t:run({ "-p", "Hello?" })
+    assert.equal("Noted.\n", result.stdout, result.stderr)
+    assert.truthy(t.place:read("ended"))
+    local messages = t.server.requests()[3].body.messages
+    assert.equal("assistant", messages[#messages].role)
+  end)
+
+  it("without any content: nothing is printed or kept", function()
+    t:script({ tools = { { name = "bash", input = { command = "true" } } } },
+      { stop_reason = "end_turn" })
+    local result = t:run({ "-p", "Hello?" })
+    assert.equal("", result.stdout)
+    assert.equal(0, result.code, result.stderr)
+    assert.equal(3, #t.place:messages())
+  end)
+
   it("pause_turn without an end: stops after a few", function()
     t:serve({ text = "Still searching.", stop_reason = "pause_turn" })
     local result = t:run({ "-p", "Hello?" })

@@ -49,6 +49,17 @@ describe("plugin", function()
     return newest()
   end
 
+  -- The same, once it runs.
+  local function start_running(command)
+    local one = start(command)
+    async.run(function()
+      while one:status() == "queued" do
+        async.wait_any({ one:waitable() }, FAR)
+      end
+    end)
+    return one
+  end
+
   it("tools are those of the lesson, and more", function()
     assert.same({ "bash", "read_file", "write_file", "edit_file", "background_run",
       "check_background", "background_output", "background_kill" }, made.tools:names())
@@ -79,17 +90,17 @@ describe("plugin", function()
     end)
 
     it("ends a command at its timeout and keeps what it printed", function()
-      local quick = place:new({}, { plugins = { { "shell", timeout = 0.1 } } })
+      local quick = place:new({}, { plugins = { { "shell", timeout = 0.5 } } })
       assert.matches("^so far\n%[timeout: its time was over, ended by signal 15, ",
         (tool("bash", { command = "echo so far; exec sleep 60" }, quick)))
     end)
 
     it("goes on in the background when its patience ends: the same process", function()
-      local impatient = place:new({}, { plugins = { { "shell", background_after = 0.3 } } })
+      local impatient = place:new({}, { plugins = { { "shell", background_after = 1 } } })
       local shown, is_error = tool("bash", { command = "echo $$; exec sleep 60" }, impatient)
       local one = impatient:pending_tasks()[1]
       local _, state = one:status()
-      assert.equal(("The command was not done after 0.3 seconds. It still runs, now as background "
+      assert.equal(("The command was not done after 1 seconds. It still runs, now as background "
         .. "task %s: you are told when it ends, there is no need to poll. Output so far:\n%d\n")
         :format(one.id, state.pid), shown)
       assert.is_false(is_error)
@@ -301,12 +312,7 @@ describe("plugin", function()
       assert.same({ "No background tasks.", false }, { tool("check_background") })
       local a = start("exit 3")
       a:wait(FAR)
-      local b = start("exec sleep 60")
-      async.run(function()
-        while b:status() == "queued" do
-          async.wait_any({ b:waitable() }, FAR)
-        end
-      end)
+      local b = start_running("exec sleep 60")
       assert.equal(("%s: [failed] exit 3\n%s: [running] exec sleep 60"):format(a.id, b.id),
         (tool("check_background")))
     end)
@@ -396,7 +402,7 @@ describe("plugin", function()
 
   describe("background: background_kill", function()
     it("ends a task and says how, so that nobody is told twice", function()
-      local one = start("exec sleep 60")
+      local one = start_running("exec sleep 60")
       assert.matches("^Task " .. one.id
         .. ": killed %(by the model, ended by signal %d+, %d+%.%d s%)$",
         (tool("background_kill", { task_id = one.id })))

@@ -27,6 +27,17 @@ local function run(command, options)
   return assert(task.run(command, options))
 end
 
+-- A command that runs.
+local function running(command, options)
+  local one = run(command, options)
+  async.run(function()
+    while one:status() == "queued" do
+      async.wait_any({ one:waitable() }, FAR)
+    end
+  end)
+  return one
+end
+
 -- What a command prints, and how it ended.
 local function printed(command, options)
   local one = run(command, options)
@@ -194,7 +205,7 @@ describe("the end of a task", function()
   end)
 
   it("by its time is timeout, and keeps what was printed", function()
-    local out, status, state = printed("echo so far; exec sleep 60", { timeout = 0.1, grace = 1 })
+    local out, status, state = printed("echo so far; exec sleep 60", { timeout = 0.5, grace = 1 })
     assert.same({ "so far\n", "timeout", "its time was over", 15 },
       { out, status, state.reason, state.signal })
   end)
@@ -338,7 +349,7 @@ end)
 
 describe("task:kill", function()
   it("says by whom", function()
-    local one = run("exec sleep 60")
+    local one = running("exec sleep 60")
     assert.is_true(one:kill({ by = "the test", grace = 0.2 }))
     local status, state = one:wait(FAR)
     assert.same({ "killed", "by the test" }, { status, state.reason })
@@ -459,14 +470,14 @@ describe("the notice of an end", function()
   end)
 
   it("is taken back when the end has been told by other means", function()
-    local running = run("exec sleep 60", { queue = q })
-    assert.is_false(running:acknowledge())
-    running:kill({ grace = 0 })
-    running:wait(FAR)
+    local one = run("exec sleep 60", { queue = q })
+    assert.is_false(one:acknowledge())
+    one:kill({ grace = 0 })
+    one:wait(FAR)
     assert.equal(1, #q)
-    assert.is_true(running:acknowledge())
+    assert.is_true(one:acknowledge())
     assert.equal(0, #q)
-    running:set_notify(true)
+    one:set_notify(true)
     assert.equal(0, #q)
     local drained = ended("true", { queue = q })
     q:drain()

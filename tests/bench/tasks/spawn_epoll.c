@@ -1,7 +1,4 @@
-/*
- * The bare loop: posix_spawn, output to a file, a pidfd in an epoll set. No more than has to be done
- * to run commands and hear of their end. Commands and output: see README.md.
- */
+/* The bare loop: posix_spawn, output to a file, a pidfd in an epoll set. See README.md. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -33,32 +30,33 @@ static int64_t now(void)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-static void output_path(int number, char *path, size_t size)
+static const char *output_path(int number)
 {
-    snprintf(path, size, "%s/epoll.%d.log", dir, number);
+    static char path[4096];
+    snprintf(path, sizeof path, "%s/out/%d.log", dir, number);
+    return path;
 }
 
 static int start(struct child *child, int number, char **argv)
 {
-    char path[4096];
-    output_path(number, path, sizeof path);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, 1, output_path(number),
+                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     int rc = posix_spawnp(&child->pid, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     child->number = number;
     child->pidfd = rc == 0 ? (int)syscall(SYS_pidfd_open, child->pid, 0) : -1;
-    if (child->pidfd < 0) { /* too many open files: it runs, but its end cannot be watched */
-        return -1;
+    if (child->pidfd < 0) {
+        return -1; /* too many open files: it runs, but its end cannot be watched */
     }
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = child};
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, child->pidfd, &event);
 }
 
-/* Waits for ends and reaps them; returns how many. */
+/* Waits for ends, reaps them, returns how many. */
 static int drain(void)
 {
     struct epoll_event events[64];
@@ -74,15 +72,13 @@ static int drain(void)
 
 static int64_t read_stamp(int number)
 {
-    char path[4096];
-    int64_t ns = 0;
-    output_path(number, path, sizeof path);
-    FILE *file = fopen(path, "r");
-    if (file == NULL || fscanf(file, "%" SCNd64, &ns) != 1) {
+    char text[32] = "";
+    int fd = open(output_path(number), O_RDONLY);
+    if (read(fd, text, sizeof text - 1) <= 0) {
         exit(1);
     }
-    fclose(file);
-    return ns;
+    close(fd);
+    return strtoll(text, NULL, 10);
 }
 
 static void ask(const char *word)
@@ -122,11 +118,12 @@ int main(int argc, char **argv)
         }
     } else if (strcmp(what, "many") == 0) {
         int failed = 0;
-        for (int ended = 0, i = 0; ended + failed < count;) {
-            for (; i < count && i - ended - failed < width; i++) {
-                failed += start(&children[i], i, shell_true) != 0;
+        for (int done = 0, i = 0; done < count; done += done < count ? drain() : 0) {
+            for (; i < count && i - done < width; i++) {
+                int rc = start(&children[i], i, shell_true);
+                failed += rc != 0;
+                done += rc != 0;
             }
-            ended += ended + failed < count ? drain() : 0;
         }
         printf("%.6f %d\n", (double)(now() - begin) / 1e9, failed);
     } else if (strcmp(what, "together") == 0) {
@@ -140,21 +137,18 @@ int main(int argc, char **argv)
         }
         int64_t end = now();
         for (int i = 0; i < count; i++) {
-            int64_t at = read_stamp(i);
-            first = at < first ? at : first;
+            first = read_stamp(i) < first ? read_stamp(i) : first;
         }
         printf("%.1f\n", (double)(end - first) / 1e3);
-    } else if (strcmp(what, "leave") == 0 || strcmp(what, "write") == 0) {
+    } else { /* leave, write, hold */
         ask("before");
         begin = now();
-        start(&children[0], 0, *what == 'l' ? leaver : writer);
-        drain();
-        printf("%.6f\n", (double)(now() - begin) / 1e9);
-        ask("after");
-    } else if (strcmp(what, "hold") == 0) {
-        ask("before");
         for (int i = 0; i < count; i++) {
-            start(&children[i], i, sleeper);
+            start(&children[i], i, *what == 'l' ? leaver : *what == 'w' ? writer : sleeper);
+        }
+        if (*what != 'h') {
+            drain();
+            printf("%.6f\n", (double)(now() - begin) / 1e9);
         }
         ask("after");
     }

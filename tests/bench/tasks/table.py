@@ -1,10 +1,11 @@
 """Runs the measurements of all tools in turn, several rounds, and prints one table."""
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
+
+from watch import watch
 
 agenthost, rounds = sys.argv[1], int(sys.argv[2])
 bench = os.environ["BENCH_DIR"]
@@ -23,82 +24,35 @@ def note(row, tool, *values):
 
 
 def missing():
-    """Why a tool cannot be measured here, by name."""
-    probe = ["lua5.4", "-e", "require('luv')"]
+    """Tools that are not here, and why."""
     if not shutil.which("node"):
         yield "Node", "no node"
-    if not shutil.which("lua5.4") or subprocess.run(probe, capture_output=True).returncode:
+    if subprocess.run(["sh", "-c", "lua5.4 -e \"require('luv')\""], capture_output=True).returncode:
         yield "luv", "no luv for lua5.4 (Debian: apt-get install lua5.4 lua-luv)"
+
+
+def clear():
+    shutil.rmtree(bench + "/out")
+    os.mkdir(bench + "/out")
 
 
 def run(tool, *args, files=None):
     """What a measurement prints: a list of numbers for each line."""
+    clear()
     limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
     done = subprocess.run(limit + TOOLS[tool] + list(map(str, args)), stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, check=True)
     return [list(map(float, line.split())) for line in done.stdout.splitlines()]
 
 
-def field(path, name):
-    with open(path, encoding="ascii") as lines:
-        return sum(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
-
-
-def look(pid):
-    proc = f"/proc/{pid}/"
-    return {
-        "anonymous": field(proc + "smaps_rollup", "Anonymous") * 1024,
-        "peak": field(proc + "status", "VmHWM") / 1024,
-        "threads": field(proc + "status", "Threads"),
-        "descriptors": len(os.listdir(proc + "fd")),
-    }
-
-
-def supervisor_of(pid):
-    """A runner thread is the supervisor's parent: look at the children of every thread."""
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as children:
-            for child in children.read().split():
-                with open(f"/proc/{child}/comm", encoding="ascii") as comm:
-                    if comm.read().startswith("agenthost-super"):
-                        return child
-    return None
-
-
-def watch(tool, *args, patience=60):
-    """Looks at the tool and its supervisor before and after what it does. Gives the growth of both
-    ("threads": the number), and the number that it prints, or None beyond `patience` seconds."""
-    process = subprocess.Popen(TOOLS[tool] + list(map(str, args)), stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True, start_new_session=True)
-    signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGKILL))
-    seen, number = [], None
-    for line in process.stdout:
-        if line.strip() not in ("before", "after"):
-            number = float(line.split()[0])
-            continue
-        supervisor = supervisor_of(process.pid)
-        seen.append([look(pid) for pid in (process.pid, supervisor) if pid])
-        process.stdin.write("\n")
-        process.stdin.flush()
-        signal.alarm(patience)
-        if line.strip() == "after":
-            break
-    signal.alarm(0)
-    try:
-        process.wait(10)
-        os.killpg(process.pid, signal.SIGKILL)  # what it has left behind
-    except ProcessLookupError:
-        pass
-    if len(seen) < 2:
-        return None, None
-    for before, after in zip(*seen):
-        after.update({k: after[k] - before[k] for k in after if k != "threads"})
-    return seen[1], number
+def watched(tool, *args, **options):
+    clear()
+    return watch(TOOLS[tool] + list(map(str, args)), **options)
 
 
 def hold(tool, queued):
     name = "hold 1,000, queue 10,000: " if queued else "hold 1,000: "
-    grown, _ = watch(tool, "hold", 1000, queued)
+    grown, _ = watched(tool, "hold", 1000, queued)
     for who, growth, tasks in zip(("", "supervisor, "), grown, (1000 + queued, 1000)):
         note(name + who + "bytes a task", tool, growth["anonymous"] / tasks)
         note(name + who + "threads", tool, growth["threads"])
@@ -106,6 +60,10 @@ def hold(tool, queued):
 
 
 def one_round(tool):
+    if tool == "agenthost":
+        wire = subprocess.run([agenthost, "wire.lua", "-p", "go"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+        note("last act -> next request, headless, µs", tool, *map(float, wire.stderr.split()))
     note("start call, µs", tool, *(v[0] for v in run(tool, "start", 200)))
     note("last act -> drained, µs", tool, *(v[0] for v in run(tool, "last", 200)))
     note("200 end together: first -> all, ms", tool, run(tool, "together", 200)[0][0] / 1e3)
@@ -120,20 +78,17 @@ def one_round(tool):
 
 def once(tool):
     hold(tool, 0)
-    grown, seconds = watch(tool, "write")
+    grown, seconds = watched(tool, "write")
     if grown:
         note("writes 1 GiB: s", tool, seconds)
         for who, growth in zip(("host", "supervisor"), grown):
             note(f"writes 1 GiB: peak of the {who} grows by MiB", tool, growth["peak"])
-    told = watch(tool, "leave", patience=3)[1]
+    told = watched(tool, "leave", patience=3)[1]
     note("sleep 30 & echo hi: told after s (inf: > 3)", tool, told or float("inf"))
     if tool == "agenthost":
         hold(tool, 10000)
-        for who, growth in zip(("host", "supervisor"), watch(tool, "kept", 2000)[0]):
+        for who, growth in zip(("host", "supervisor"), watched(tool, "kept", 2000)[0]):
             note(f"2,000 ended: descriptors kept by the {who}", tool, growth["descriptors"])
-        wire = subprocess.run([agenthost, "wire.lua", "-p", "go"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
-        note("last act -> next request, headless, µs", tool, *map(float, wire.stderr.split()))
 
 
 def show(values):
