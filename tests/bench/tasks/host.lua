@@ -62,7 +62,7 @@ end
 
 function measure.many()
   local failed, ended = 0, 0
-  if width then
+  if width and width < count then
     task.set_max_running(width)
   end
   local begin = sys.now()

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,8 +43,8 @@ static int start(struct child *child, int number, char **argv)
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, output_path(number),
-                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
+    posix_spawn_file_actions_addopen(&actions, 1, output_path(number), O_WRONLY | O_CREAT | O_TRUNC,
+                                     0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     int rc = posix_spawnp(&child->pid, argv[0], &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -83,7 +84,7 @@ static int64_t read_stamp(int number)
 
 static void ask(const char *word)
 {
-    printf("%s\n", word);
+    puts(word);
     fflush(stdout);
     getchar();
 }
@@ -120,9 +121,9 @@ int main(int argc, char **argv)
         int failed = 0;
         for (int done = 0, i = 0; done < count; done += done < count ? drain() : 0) {
             for (; i < count && i - done < width; i++) {
-                int rc = start(&children[i], i, shell_true);
-                failed += rc != 0;
-                done += rc != 0;
+                bool ok = start(&children[i], i, shell_true) == 0;
+                failed += !ok;
+                done += !ok;
             }
         }
         printf("%.6f %d\n", (double)(now() - begin) / 1e9, failed);

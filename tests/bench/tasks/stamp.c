@@ -19,7 +19,8 @@ int main(int argc, char **argv)
     }
     char text[32];
     clock_gettime(CLOCK_MONOTONIC, &t);
-    int len = snprintf(text, sizeof text, "%" PRId64 "\n", t.tv_sec * INT64_C(1000000000) + t.tv_nsec);
+    int len =
+        snprintf(text, sizeof text, "%" PRId64 "\n", t.tv_sec * INT64_C(1000000000) + t.tv_nsec);
     ssize_t n = write(STDOUT_FILENO, text, (size_t)len);
     _exit(n == len ? 0 : 1);
 }

@@ -1,5 +1,6 @@
 """Runs the measurements of all tools in turn, several rounds, and prints one table."""
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -59,21 +60,34 @@ def hold(tool, queued):
         note(name + who + "descriptors", tool, growth["descriptors"])
 
 
-def one_round(tool):
-    if tool == "agenthost":
-        wire = subprocess.run([agenthost, "wire.lua", "-p", "go"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
-        note("last act -> next request, headless, µs", tool, *map(float, wire.stderr.split()))
-    note("start call, µs", tool, *(v[0] for v in run(tool, "start", 200)))
-    note("last act -> drained, µs", tool, *(v[0] for v in run(tool, "last", 200)))
-    note("200 end together: first -> all, ms", tool, run(tool, "together", 200)[0][0] / 1e3)
-    for width in (2000, 2, 4, 16) if tool == "bare C" else ("",):
-        seconds, failed = run(tool, "many", 2000, width)[0]
-        row = "2,000 x sh -c true" + (f", {width} at a time" if width in (2, 4, 16) else "")
-        note(row + ", tasks/s", tool, (2000 - failed) / seconds)
-    seconds, failed = run(tool, "many", 2000, 4 if tool == "bare C" else "", files=1024)[0]
-    note("... with ulimit -n 1024, tasks/s", tool, (2000 - failed) / seconds)
-    note("... failed", tool, failed)
+def many(tool, width, row, files=None):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, failed = run(tool, "many", 2000, width, files=files)[0]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    note(row + ", tasks/s", tool, (2000 - failed) / seconds)
+    note(row + ", CPU a task, µs", tool, used / (2000 - failed) * 1e6)
+    return failed
+
+
+def one_round(tools):
+    """Each measurement with all tools one after the other, so that all see the same noise."""
+    for tool in tools:
+        note("start call, µs", tool, *(v[0] for v in run(tool, "start", 200)))
+    for tool in tools:
+        note("last act -> drained, µs", tool, *(v[0] for v in run(tool, "last", 200)))
+    for tool in tools:
+        note("200 end together: first -> all, ms", tool, run(tool, "together", 200)[0][0] / 1e3)
+    for tool in tools:
+        many(tool, 2000, "2,000 x true")
+        for width in (2, 4, 16) if tool == "bare C" else ():
+            many(tool, width, f"2,000 x true, {width} at a time")
+    for tool in tools:
+        row = "2,000 x true, ulimit -n 1024"
+        note(row + ", failed", tool, many(tool, 4 if tool == "bare C" else "", row, files=1024))
+    wire = subprocess.run([agenthost, "wire.lua", "-p", "go"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+    note("last act -> next request, µs", "agenthost", *map(float, wire.stderr.split()))
 
 
 def once(tool):
@@ -104,9 +118,9 @@ for absent, why in list(missing()):
     print(f"skipped: {absent}: {why}")
     del TOOLS[absent]
 for number in range(rounds):
-    for one in TOOLS:
-        print(f"\rround {number + 1} of {rounds}: {one}      ", end="", file=sys.stderr, flush=True)
-        one_round(one)
+    print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr, flush=True)
+    order = list(TOOLS)
+    one_round(order[number % len(order):] + order[:number % len(order)])
 for one in TOOLS:
     print(f"\ronce: {one}             ", end="", file=sys.stderr, flush=True)
     once(one)
