@@ -16,13 +16,14 @@ static void ignore_signal(int signal)
     (void)signal;
 }
 
-/* A write to a closed pipe is an error of that write. An empty handler rather than SIG_IGN, because
- * children of io.popen would inherit the latter. */
-static void survive_broken_pipes(void)
+/* A write to a closed pipe, or beyond the size that `ulimit -f` allows a file, is an error of that
+ * write. An empty handler rather than SIG_IGN, because children of io.popen would inherit that. */
+static void survive_failed_writes(void)
 {
     struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
 }
 
 /* What is opened later must not get the number of a standard descriptor that was closed: an answer
@@ -60,7 +61,7 @@ static int start(struct ah_services *services, const struct ah_places *places, s
 int ah_host_run(int argc, char **argv)
 {
     fill_standard_descriptors();
-    survive_broken_pipes();
+    survive_failed_writes();
     struct ah_services services = {0};
     struct ah_places places;
     struct ah_err err;

@@ -18,4 +18,4 @@ cmake -S . -B build -G Ninja -DAGENTHOST_TESTS=ON -DAGENTHOST_WERROR=ON
 cmake --build build
 
 say "Tests"
-ctest --test-dir build --output-on-failure "$@"
+ctest --test-dir build --output-on-failure -j 2 "$@"

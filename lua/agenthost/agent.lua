@@ -20,6 +20,7 @@ function Agent:run(input)
     return async.run(self.run, self, input)
   end
   self.interrupted = false
+  self:answer_open_calls()
   if input then
     self:append("user", { { type = "text", text = input } })
   end
@@ -38,7 +39,9 @@ function Agent:run(input)
     local calls = reply.calls
     pauses = reply.stop_reason == "pause_turn" and pauses + 1 or 0
     if #calls > 0 then
-      self:append("user", self:run_tools(calls))
+      self.open_calls = calls
+      self:append_and_ack(self:run_tools(calls)) -- they may have told the end of a task
+      self.open_calls = nil
     elseif pauses == 0 or pauses > defaults.run.max_pauses then
       return { text = reply.text, stop_reason = reply.stop_reason, turns = turn, reply = reply }
     end
@@ -56,15 +59,7 @@ function Agent:deliver_notices()
   if #notices == 0 then
     return
   end
-  local ok, err = pcall(function()
-    self.conversation:append("user", { { type = "text", text = notice.text(notices) } })
-  end)
-  if not ok then
-    self.queue:requeue()
-    error(err, 0)
-  end
-  self.queue:ack(notices[#notices].seq)
-  self:emit_message()
+  self:append_and_ack({ { type = "text", text = notice.text(notices) } })
   for _, one in ipairs(notices) do
     self:emit({ type = "notice", notice = one })
   end

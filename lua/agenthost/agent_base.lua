@@ -58,6 +58,40 @@ function Base:interrupt()
   return true
 end
 
+--- Appends a user message that tells the ends which are in flight in the queue. They are
+--- acknowledged when it is on disk, and go back when it cannot be written.
+function Base:append_and_ack(blocks)
+  local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
+  if not ok then
+    self.queue:requeue()
+    error(err, 0)
+  end
+  local acked, message = self.queue:ack()
+  if not acked then
+    self:emit({ type = "log", text = message })
+  end
+  self:emit_message()
+end
+
+--- Every tool call gets a result, also when a run broke off before there was one (a full disk, an
+--- error in a tool's context): without it no later request would be valid.
+function Base:answer_open_calls()
+  if not self.open_calls then
+    return
+  end
+  local results = {}
+  for i, call in ipairs(self.open_calls) do
+    results[i] = {
+      type = "tool_result",
+      tool_use_id = call.id,
+      content = "Error: the run broke off before the result was kept.",
+      is_error = true,
+    }
+  end
+  self:append("user", results)
+  self.open_calls = nil
+end
+
 -- What was shown of a reply that the user stopped stays in the conversation.
 function Base:keep_partial(text)
   if text:find("%S") then
@@ -128,6 +162,8 @@ end
 ---@field run_task fun(command: string|string[], opts?: table): agenthost.Task runs a command of the
 ---  agent's: in its directory, with defaults.task.env, its end told to its queue if `notify`
 ---@field list_tasks fun(): agenthost.Task[] the tasks of this agent, oldest first
+---@field find_task fun(id: string): agenthost.Task? one of them
+---@field notify fun(text: string, fields?: table) puts a notice into the agent's queue
 ---@field log fun(text: string)
 function Base:tool_context(call)
   return {
@@ -137,8 +173,22 @@ function Base:tool_context(call)
     root = self.root,
     run_task = function(command, opts) return self:run_task(command, opts) end,
     list_tasks = function() return self:list_tasks() end,
+    find_task = function(id) return self.task_ids[id] and task.get(id) or nil end,
+    notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
+end
+
+--- Puts a notice into the agent's queue.
+---@param text string
+---@param fields? table more of the notice; `kind` is "plugin" unless given
+---@return integer? seq nil, message, code when the queue is full
+function Base:notify(text, fields)
+  local one = { kind = "plugin", text = text }
+  for name, value in pairs(fields or {}) do
+    one[name] = value
+  end
+  return self.queue:push(one)
 end
 
 --- Runs a command as a task of this agent. Options as in `task.run`; `notify` is off unless given.
@@ -157,6 +207,7 @@ function Base:run_task(command, opts)
       all.env[name] = value
     end
   end
+  task.set_dir(self.session.dir)
   local made, message = task.run(command, all)
   if not made then
     error(message, 0)
@@ -220,13 +271,7 @@ local function plugin_context(self, source, plugin_options)
     cwd = self.cwd,
     options = plugin_options,
     tool = function(tool) self.tools:add(tool, source) end,
-    notify = function(text, fields)
-      local one = { kind = "plugin", text = text }
-      for name, value in pairs(fields or {}) do
-        one[name] = value
-      end
-      return self.queue:push(one)
-    end,
+    notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
 end
@@ -244,7 +289,6 @@ local function open_session(self)
   self.conversation = conversation.new(function(_, message)
     self.session:append("message", { message = json.raw(message) })
   end)
-  task.set_output_dir(self.session.dir .. "/tasks")
   task.set_max_running(defaults.task.max_running)
 end
 

@@ -144,7 +144,12 @@ local function body(job, fn, ...)
     job.traceback = debug.traceback(type(err) == "string" and err or nil, 2)
     return err
   end
-  local results = table.pack(xpcall(fn, handler, ...))
+  local results
+  if job.cancel_reason ~= nil then -- before it began
+    results = table.pack(false, job.cancel_reason)
+  else
+    results = table.pack(xpcall(fn, handler, ...))
+  end
   job.done, job.ok = true, results[1]
   job.results = results
   M.notify(job)

@@ -1,13 +1,16 @@
 --- The command line: flags become options of the agent.
+local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local places = require("agenthost.places")
+local reactor = require("agenthost.reactor")
 local sys = require("agenthost.sys")
 
 local M = {}
 
 local HELP = [[
 agenthost [flags] [agent.lua] [prompt]
+agenthost tasks [--session ID] [--json] | tasks kill ID | tasks tail [-f] ID
 
 Runs the agent that agent.lua returns, or the installed one. A script that returns nothing is simply
 run, with agenthost's modules at hand.
@@ -178,8 +181,23 @@ local function is_agent(value)
   return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
 end
 
+-- With a prompt on the command line, standard input is context that may be missing: a pipe that
+-- somebody has left open must not hold up the run. Its end is news, too.
+local function stdin_has_news()
+  local watch = reactor.watch(0)
+  local news = not watch or async.wait(watch, defaults.stdin_patience)
+  if watch then
+    reactor.unwatch(watch)
+  end
+  return news
+end
+
 local function prompt_from_stdin(parsed)
   if sys.isatty(0) then
+    return parsed.prompt
+  end
+  if parsed.prompt and not stdin_has_news() then
+    sys.write_fd(2, "agenthost: nothing on standard input so far; going on without it\n")
     return parsed.prompt
   end
   local piped = io.read("a")
@@ -200,13 +218,10 @@ local function run_agent(parsed, agent)
   return require("agenthost.ui.repl").run(agent, parsed)
 end
 
--- For scripts that run tasks without an agent; an agent has a directory of its own.
-local function set_output_dir()
-  local state = sys.xdg("state")
-  if state then
-    local dir = ("%s/agenthost/tasks/%s"):format(state, sys.random_hex(4))
-    require("agenthost.task").set_output_dir(dir)
-  end
+-- For scripts that run tasks without an agent: a session directory that holds no conversation.
+local function set_task_dir()
+  local dir = require("agenthost.session").new({ cwd = sys.cwd() }).dir
+  require("agenthost.task").set_dir(dir)
 end
 
 local function run(parsed)
@@ -220,7 +235,7 @@ local function run(parsed)
   end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
-  set_output_dir()
+  set_task_dir()
   require("agenthost.agent_base").override({
     model = model,
     max_turns = parsed.max_turns,
@@ -238,11 +253,18 @@ local function run(parsed)
   return code
 end
 
+local commands = {
+  tasks = function(words) return require("agenthost.ui.tasks").run(words) end,
+}
+
 --- The program. Returns its exit code.
 ---@param args string[]
 ---@return integer
 function M.main(args)
   local ok, result = xpcall(function()
+    if commands[args[1]] then
+      return commands[args[1]](table.move(args, 2, #args, 1, {}))
+    end
     local parsed = M.parse(args)
     if parsed.help then
       io.write(HELP)

@@ -25,8 +25,20 @@ defaults.bash = {
   background_after = 120, -- a foreground command goes on in the background after this
   timeout = 600, -- a foreground command is ended after this, wherever it runs by then
 }
+defaults.background = {
+  ready_timeout = 60, -- seconds that background_run waits for a server to be ready
+  wait = 60, -- seconds that background_wait waits
+}
 defaults.files = {
   max_read = 8 * 1024 * 1024, -- bytes of a file that read_file opens
+}
+
+--- Watching a task's output (monitor) and waiting for a server to be ready. Times in seconds.
+defaults.watch = {
+  interval = 0.1, -- between looks whether a server is ready
+  batch = 0.2, -- lines that come within this are one notice
+  flood = 100, -- lines a second; more of them stop the monitor
+  bytes = 65536, -- of output that one look takes in
 }
 
 --- Text that reaches the model, in characters.
@@ -65,6 +77,9 @@ defaults.local_server_timeout = 0.1
 
 --- Headless runs: how long `-p` waits for background tasks that owe a notice.
 defaults.wait_tasks = 600
+
+--- With a prompt on the command line: how long standard input may stay silent, in seconds.
+defaults.stdin_patience = 3
 
 --- Environment variables that no command may see: shell patterns. They are taken out of the
 --- environment at start; os.getenv and sys.getenv still give them to Lua.

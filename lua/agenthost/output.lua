@@ -18,6 +18,16 @@ local function last_chars(s, count)
   return length > count and s:sub(utf8.offset(s, length - count + 1)) or s
 end
 
+-- How many bytes at the end are the beginning of a UTF-8 character that is not complete.
+local function open_character(bytes)
+  local lead, rest = bytes:match("([\xC2-\xF4])([\x80-\xBF]*)$")
+  if not lead then
+    return 0
+  end
+  local needed = lead < "\xE0" and 2 or lead < "\xF0" and 3 or 4
+  return 1 + #rest < needed and 1 + #rest or 0
+end
+
 -- Head and tail of an output too long to be read whole.
 local function ends_of(task, since, size, max)
   local half = max // 2
@@ -51,7 +61,9 @@ function M.text(task, opts)
   if size - since > 2 * window then
     return ends_of(task, since, size, max), size
   end
-  local clean, info = text.clean(bytes)
+  local open = open_character(bytes) -- the next look begins with it
+  local clean, info = text.clean(bytes:sub(1, #bytes - open))
+  size = size - open
   if info.binary then
     return binary_line(task, size), size
   end

@@ -94,6 +94,9 @@ function M.load(spec, base_dir, new_context)
     source = find(name, base_dir)
     value = load_file(source)
   end
+  if next(options) and not (type(value) == "table" and value.setup) then
+    error(("plugin %s takes no options, got '%s'"):format(source, tostring(next(options))), 0)
+  end
   setup_of(value, source)(new_context(source, options), options)
 end
 

@@ -38,7 +38,7 @@ end
 
 function Session:open()
   local ok, message = sys.mkdir_private(self.dir)
-  if ok then
+  if ok and not self.file then
     self.file, message = sys.append(self.dir .. "/session.jsonl")
   end
   if not self.file then
@@ -51,10 +51,14 @@ function Session:open()
     timestamp = sys.timestamp(),
     cwd = self.cwd,
   })
+  self.header_written = true
 end
 
 function Session:write(entry)
-  local ok, message = self.file:write(json.encode(entry) .. "\n")
+  -- Behind a line that was cut short the next one starts afresh; readers pass over the torn one.
+  local text = (self.torn and "\n" or "") .. json.encode(entry) .. "\n"
+  local ok, message = self.file:write(text)
+  self.torn = not ok
   if not ok then
     error("cannot write " .. self.dir .. "/session.jsonl: " .. message, 0)
   end
@@ -64,7 +68,7 @@ end
 ---@param type string
 ---@param fields table what the entry holds besides type, id, parentId and timestamp
 function Session:append(type, fields)
-  if not self.file then
+  if not self.header_written then
     self:open()
   end
   local entry = {

@@ -11,7 +11,8 @@ local text = require("agenthost.text")
 ---@field description string what it does and when to use it; the model reads it
 ---@field input? table a JSON Schema, or the short form (see agenthost.schema)
 ---@field run fun(input: table, ctx: agenthost.ToolContext): string|table|nil returns text, a table
----  (sent as JSON) or content blocks (a list of tables that have a `type`); raises on failure
+---  (sent as JSON) or content blocks (a list of tables that have a `type`); on failure it raises,
+---  or returns nil and a message
 ---@field summary? fun(input: table): string the argument that matters, for one line on a terminal
 
 ---@class agenthost.Tools
@@ -134,10 +135,12 @@ local function run_call(entry, call, context)
   if problem then
     return "Error: " .. problem, true
   end
-  local ok, value = xpcall(entry.tool.run, function(err)
+  local ok, value, message = xpcall(entry.tool.run, function(err)
     return err == M.CANCELLED and err or { message = err, traceback = debug.traceback("", 2) }
   end, call.input, context)
-  if ok then
+  if ok and value == nil and type(message) == "string" then
+    return result_content("Error: " .. message), true -- `return nil, message`, as elsewhere
+  elseif ok then
     ok, value = pcall(result_content, value)
     return ok and value or "Error: the tool's result cannot be sent: " .. tostring(value), not ok
   elseif value == M.CANCELLED then

@@ -84,8 +84,13 @@ local function edit_file(input, ctx)
   if not whole then
     error(("%s is too large to edit: more than %d bytes"):format(input.path, #content), 0)
   end
-  local from, to = find_once(content, input.old_text, input.path)
-  write(ctx, input.path, content:sub(1, from - 1) .. input.new_text .. content:sub(to + 1))
+  local old, new = input.old_text, input.new_text
+  if content:find("\r\n", 1, true) and not content:find(old, 1, true) then
+    -- read_file shows plain line ends; the file keeps its own
+    old, new = old:gsub("\r?\n", "\r\n"), new:gsub("\r?\n", "\r\n")
+  end
+  local from, to = find_once(content, old, input.path)
+  write(ctx, input.path, content:sub(1, from - 1) .. new .. content:sub(to + 1))
   return "Edited " .. input.path
 end
 

@@ -25,7 +25,12 @@ end
 
 local function run(options, input, ctx)
   local patience = options.background_after
-  local task = ctx.run_task(input.command, { timeout = options.timeout })
+  local timeout = input.timeout or options.timeout
+  if input.run_in_background then
+    local task = ctx.run_task(input.command, { timeout = timeout, notify = true })
+    return ("Background task %s started: %s"):format(task.id, input.command)
+  end
+  local task = ctx.run_task(input.command, { timeout = timeout })
   local ok, status, state = pcall(task.wait, task, patience)
   if not ok then
     return moved(task, "The user stopped waiting for this command.")
@@ -49,7 +54,16 @@ return {
         .. "and stderr together) and its exit code if that is not 0. There is no terminal and no "
         .. "standard input. For slow commands use background_run. A command that takes longer than "
         .. ("%g s goes on in the background by itself."):format(options.background_after),
-      input = { command = "string: the command, for bash -c" },
+      input = {
+        command = "string: the command, for bash -c",
+        timeout = {
+          type = "number",
+          minimum = 1,
+          description = ("seconds after which it is ended (%g)"):format(options.timeout),
+          optional = true,
+        },
+        run_in_background = "boolean?: return at once; you are told when it ends",
+      },
       summary = function(input) return input.command end,
       run = function(input, tool_ctx) return run(options, input, tool_ctx) end,
     })

@@ -4,9 +4,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-struct list {
+struct list { /* by sequence number */
     struct ah_notice *first;
     struct ah_notice **end; /* where the next one is hung in */
+    uint64_t last;          /* sequence number of the last one, when there is one */
     size_t count;
 };
 
@@ -25,11 +26,19 @@ static void list_init(struct list *list)
     *list = (struct list){.end = &list->first};
 }
 
-static void list_append(struct list *list, struct ah_notice *notice)
+/* Nearly always behind the last one; but a withdrawn one may be younger than what comes later. */
+static void list_insert(struct list *list, struct ah_notice *notice)
 {
-    notice->next = NULL;
-    *list->end = notice;
-    list->end = &notice->next;
+    struct ah_notice **at = list->count > 0 && list->last < notice->seq ? list->end : &list->first;
+    while (*at != NULL && (*at)->seq < notice->seq) {
+        at = &(*at)->next;
+    }
+    notice->next = *at;
+    *at = notice;
+    if (notice->next == NULL) {
+        list->end = &notice->next;
+        list->last = notice->seq;
+    }
     list->count++;
 }
 
@@ -44,13 +53,11 @@ static struct ah_notice *list_take_first(struct list *list)
     return notice;
 }
 
-/* Moves all of `from` behind `to`. */
-static void list_join(struct list *to, struct list *from)
+/* Moves all of `from` into the empty list `to`. */
+static void list_move(struct list *to, struct list *from)
 {
     if (from->count > 0) {
-        *to->end = from->first;
-        to->end = from->end;
-        to->count += from->count;
+        *to = *from;
     }
     list_init(from);
 }
@@ -112,7 +119,7 @@ uint64_t ah_queue_push(struct ah_queue *queue, struct ah_notice *notice)
     pthread_mutex_lock(&queue->lock);
     uint64_t seq = ++queue->last_seq;
     notice->seq = seq;
-    list_append(&queue->pending, notice);
+    list_insert(&queue->pending, notice);
     pthread_mutex_unlock(&queue->lock);
     ah_wake_post(queue->wake, queue->id);
     return seq;
@@ -132,25 +139,27 @@ size_t ah_queue_drain(struct ah_queue *queue, const struct ah_notice **ret_notic
     size_t n = 0;
     while (n < cap && queue->pending.count > 0) {
         struct ah_notice *notice = list_take_first(&queue->pending);
-        list_append(&queue->in_flight, notice);
+        list_insert(&queue->in_flight, notice);
         ret_notices[n++] = notice;
     }
     pthread_mutex_unlock(&queue->lock);
     return n;
 }
 
-size_t ah_queue_ack(struct ah_queue *queue, uint64_t seq)
+struct ah_notice *ah_queue_ack(struct ah_queue *queue, uint64_t seq)
 {
     struct list done;
+    struct list left;
     list_init(&done);
+    list_init(&left);
     pthread_mutex_lock(&queue->lock);
-    while (queue->in_flight.count > 0 && queue->in_flight.first->seq <= seq) {
-        list_append(&done, list_take_first(&queue->in_flight));
+    while (queue->in_flight.count > 0) {
+        struct ah_notice *notice = list_take_first(&queue->in_flight);
+        list_insert(notice->seq <= seq ? &done : &left, notice);
     }
+    list_move(&queue->in_flight, &left);
     pthread_mutex_unlock(&queue->lock);
-    size_t count = done.count;
-    list_clear(&done);
-    return count;
+    return done.first;
 }
 
 size_t ah_queue_requeue(struct ah_queue *queue)
@@ -159,9 +168,13 @@ size_t ah_queue_requeue(struct ah_queue *queue)
     size_t count = queue->in_flight.count;
     struct list all;
     list_init(&all);
-    list_join(&all, &queue->in_flight);
-    list_join(&all, &queue->pending);
-    list_join(&queue->pending, &all);
+    while (queue->in_flight.count + queue->pending.count > 0) {
+        bool back =
+            queue->pending.count == 0 ||
+            (queue->in_flight.count > 0 && queue->in_flight.first->seq < queue->pending.first->seq);
+        list_insert(&all, list_take_first(back ? &queue->in_flight : &queue->pending));
+    }
+    list_move(&queue->pending, &all);
     pthread_mutex_unlock(&queue->lock);
     if (count > 0) {
         ah_wake_post(queue->wake, queue->id);
@@ -169,22 +182,19 @@ size_t ah_queue_requeue(struct ah_queue *queue)
     return count;
 }
 
-bool ah_queue_remove(struct ah_queue *queue, uint64_t seq)
+bool ah_queue_withdraw(struct ah_queue *queue, uint64_t seq)
 {
-    struct ah_notice *found = NULL;
+    bool found = false;
+    struct list rest;
+    list_init(&rest);
     pthread_mutex_lock(&queue->lock);
-    for (struct ah_notice **at = &queue->pending.first; *at != NULL; at = &(*at)->next) {
-        if ((*at)->seq == seq) {
-            found = *at;
-            *at = found->next;
-            if (queue->pending.end == &found->next) {
-                queue->pending.end = at;
-            }
-            queue->pending.count--;
-            break;
-        }
+    while (queue->pending.count > 0) {
+        struct ah_notice *notice = list_take_first(&queue->pending);
+        bool wanted = notice->seq == seq;
+        list_insert(wanted ? &queue->in_flight : &rest, notice);
+        found = found || wanted;
     }
+    list_move(&queue->pending, &rest);
     pthread_mutex_unlock(&queue->lock);
-    ah_notice_free(found);
-    return found != NULL;
+    return found;
 }

@@ -23,8 +23,9 @@ void ah_queue_unref(struct ah_queue *queue); /* NULL is allowed */
 /* The id that is posted to `wake` at each push. */
 uint64_t ah_queue_id(const struct ah_queue *queue);
 
-/* Moves notice into the queue and returns its sequence number. Never fails: the end of a task has to
- * get in. Whoever pushes at another's will (a plugin, a monitored command) sets a bound itself. */
+/* Moves notice into the queue and returns its sequence number. Never fails: the end of a task has
+ * to get in. Whoever pushes at another's will (a plugin, a monitored command) sets a bound itself.
+ */
 uint64_t ah_queue_push(struct ah_queue *queue, struct ah_notice *notice);
 
 /* How many are pending. */
@@ -34,12 +35,13 @@ size_t ah_queue_count(struct ah_queue *queue);
  * stay valid until they are acknowledged or put back. Main thread only, like the next two. */
 size_t ah_queue_drain(struct ah_queue *queue, const struct ah_notice **ret_notices, size_t cap);
 
-/* Frees the notices in flight up to and including sequence number seq; returns how many. */
-size_t ah_queue_ack(struct ah_queue *queue, uint64_t seq);
+/* Takes the notices in flight with a sequence number up to and including seq out of the queue: what
+ * was told is now on disk. Gives them as a list (by `next`; NULL: none) that the caller frees. */
+struct ah_notice *ah_queue_ack(struct ah_queue *queue, uint64_t seq);
 
 /* Puts all that are in flight back, in their old order and before the pending ones. */
 size_t ah_queue_requeue(struct ah_queue *queue);
 
-/* Takes one pending notice out, for whoever it was meant has been told already. False when it is
- * not pending (in flight, acknowledged or never pushed). */
-bool ah_queue_remove(struct ah_queue *queue, uint64_t seq);
+/* Moves one pending notice into flight, for whoever it is meant is being told by other means. False
+ * when it is not pending (in flight, acknowledged or never pushed). Any thread. */
+bool ah_queue_withdraw(struct ah_queue *queue, uint64_t seq);

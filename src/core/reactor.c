@@ -117,7 +117,8 @@ int ah_reactor_wait(struct ah_reactor *reactor, int64_t deadline, uint64_t *ids,
 {
     struct curl_waitfd fds[OWN_FDS + AH_REACTOR_MAX_WATCHES];
     unsigned count = 0;
-    fds[count++] = (struct curl_waitfd){.fd = ah_wake_fd(reactor->wake), .events = CURL_WAIT_POLLIN};
+    fds[count++] =
+        (struct curl_waitfd){.fd = ah_wake_fd(reactor->wake), .events = CURL_WAIT_POLLIN};
     bool signals = ah_signals_fd() >= 0;
     if (signals) {
         fds[count++] = (struct curl_waitfd){.fd = ah_signals_fd(), .events = CURL_WAIT_POLLIN};

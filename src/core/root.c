@@ -73,9 +73,8 @@ const char *ah_root_path(const struct ah_root *root)
 static const char *skip_empty(const char *path)
 {
     for (;;) {
-        if (*path == '/') {
-            path++;
-        } else if (path[0] == '.' && (path[1] == '/' || path[1] == '\0')) {
+        bool dot = path[0] == '.' && (path[1] == '/' || path[1] == '\0');
+        if (*path == '/' || dot) {
             path++;
         } else {
             return path;

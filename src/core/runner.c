@@ -7,72 +7,22 @@
 #include "task_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define STOP_PATIENCE (6LL * 1000000000) /* for the supervisor to end everything */
 #define DEATHS_MAX 5                     /* supervisors that may die within DEATHS_WINDOW */
 #define DEATHS_WINDOW (10LL * 1000000000)
-#define RETRY_MS 100     /* between tries to push a notice that there was no memory for */
-#define SEND_RETRY_MS 50 /* between looks whether a busy supervisor takes an order */
-
-/* ---- ends ---- */
-
-static const char *describe_error(const struct ah_task *task, const struct ah_link_ended *ended,
-                                  char *text, size_t size)
-{
-    const char *why = strerror(ended->value);
-    switch (ended->stage) {
-    case AH_LINK_STAGE_CWD:
-        snprintf(text, size, "cannot run in the directory %s: %s", task->cwd, why);
-        break;
-    case AH_LINK_STAGE_EXEC:
-        if (ended->value == ENOENT) {
-            snprintf(text, size, "command not found: %s", task->command);
-        } else {
-            snprintf(text, size, "cannot execute %s: %s", task->command, why);
-        }
-        break;
-    case AH_LINK_STAGE_OUTPUT:
-        snprintf(text, size, "cannot write the output file %s: %s", task->output, why);
-        break;
-    case AH_LINK_STAGE_LIMIT:
-        snprintf(text, size, "too many tasks run at once");
-        break;
-    default:
-        snprintf(text, size, "cannot start a process: %s", why);
-        break;
-    }
-    return text;
-}
-
-static void end_as_told_locked(struct ah_task *task, const struct ah_link_ended *ended)
-{
-    char reason[256] = "";
-    enum ah_task_status status;
-    int code = ended->how == AH_LINK_EXITED ? ended->value : -1;
-    int signal = ended->how == AH_LINK_SIGNALED ? ended->value : 0;
-    if (ended->how == AH_LINK_NOT_STARTED) {
-        status = AH_TASK_ERROR;
-        describe_error(task, ended, reason, sizeof reason);
-    } else if (ended->cause == AH_LINK_TIMEOUT) {
-        status = AH_TASK_TIMEOUT;
-        snprintf(reason, sizeof reason, "its time was over");
-    } else if (ended->cause == AH_LINK_OUTPUT_LIMIT) {
-        status = AH_TASK_KILLED;
-        snprintf(reason, sizeof reason, "output limit");
-    } else if (ended->cause == AH_LINK_KILLED) {
-        status = AH_TASK_KILLED;
-        snprintf(reason, sizeof reason, "by %s", task->killed_by);
-    } else {
-        status = code == 0 ? AH_TASK_COMPLETED : AH_TASK_FAILED;
-    }
-    ah_task_end_locked(task, status, code, signal, reason);
-}
+#define QUIET_MS 50         /* without news before the ledger is synced */
+#define RETRY_MS 100        /* between tries to push a notice that there was no memory for */
+#define SWEEP_RETRY_MS 1000 /* between tries to start a supervisor that ends what one has left */
+#define SEND_RETRY_MS 50    /* between looks whether a busy supervisor takes an order */
 
 /* ---- the supervisor ---- */
 
@@ -94,7 +44,7 @@ static void supervisor_lost(struct ah_runner *runner)
     for (struct ah_task *task = runner->oldest; task != NULL;) {
         struct ah_task *younger = task->younger;
         if (task->sent) {
-            ah_task_end_locked(task, AH_TASK_LOST, -1, 0, "the supervisor of the task died");
+            ah_task_end_here_locked(task, AH_TASK_LOST, "the supervisor of the task died");
         }
         task = younger;
     }
@@ -176,6 +126,7 @@ static struct ah_task *next_to_send(struct ah_runner *runner, struct ah_buf *ret
     if (found != NULL) {
         found->refs++;
         found->sent = true;
+        runner->inputs_wanted = runner->inputs_wanted || found->takes_input;
         found->started_ns = ah_clock_now();
         runner->queued--;
         runner->running++;
@@ -198,7 +149,7 @@ static void send_queued(struct ah_runner *runner)
         int rc = runner->supervisor != 0 ? 0 : start_supervisor(runner, &err);
         if (rc < 0) {
             pthread_mutex_lock(&runner->lock);
-            ah_task_end_locked(task, AH_TASK_ERROR, -1, 0, err.msg);
+            ah_task_end_here_locked(task, AH_TASK_ERROR, err.msg);
             pthread_mutex_unlock(&runner->lock);
         } else if (!send_packet(runner, &packet)) {
             supervisor_lost(runner); /* this task, too: it may have been received */
@@ -208,18 +159,18 @@ static void send_queued(struct ah_runner *runner)
     }
 }
 
-/* The order to kill the youngest task that somebody wants gone; false when there is none. */
-static bool next_kill(struct ah_runner *runner, struct ah_link_kill *ret_order)
+/* Makes the order to kill the youngest task that somebody wants gone; false when there is none. */
+static bool next_kill(struct ah_runner *runner, struct ah_buf *packet)
 {
     bool found = false;
     pthread_mutex_lock(&runner->lock);
     struct ah_task *task = runner->kills_wanted ? runner->youngest : NULL;
     for (; task != NULL && !found; task = task->older) {
         if (task->kill_wanted && !task->state.ended) {
+            struct ah_link_kill order = {
+                .task = task->number, .grace_ns = task->kill_grace_ns, .by = task->killed_by};
             task->kill_wanted = false;
-            *ret_order =
-                (struct ah_link_kill){.task = task->number, .grace_ns = task->kill_grace_ns};
-            found = true;
+            found = ah_link_put_kill(packet, &order) == 0;
         }
     }
     runner->kills_wanted = found;
@@ -227,24 +178,69 @@ static bool next_kill(struct ah_runner *runner, struct ah_link_kill *ret_order)
     return found;
 }
 
-static void send_kills(struct ah_runner *runner)
+static bool has_input(const struct ah_task *task)
 {
-    struct ah_link_kill order;
-    while (runner->supervisor != 0 && next_kill(runner, &order)) {
-        struct ah_buf packet;
-        ah_buf_init(&packet, AH_LINK_MAX);
-        if (ah_link_put_kill(&packet, &order) < 0 || !send_packet(runner, &packet)) {
+    return task->sent && !task->state.ended && (task->input.len > 0 || task->input_end_wanted);
+}
+
+/* Makes the next order to feed a task that the supervisor has; false when there is none. */
+static bool next_input(struct ah_runner *runner, struct ah_buf *packet)
+{
+    bool found = false;
+    pthread_mutex_lock(&runner->lock);
+    struct ah_task *task = runner->inputs_wanted ? runner->oldest : NULL;
+    while (task != NULL && !has_input(task)) {
+        task = task->younger;
+    }
+    if (task != NULL) {
+        size_t len = task->input.len < AH_LINK_WRITE_MAX ? task->input.len : AH_LINK_WRITE_MAX;
+        bool last = task->input_end_wanted && len == task->input.len;
+        struct ah_link_write order = {.task = task->number,
+                                      .len = (uint32_t)len,
+                                      .data = ah_buf_str(&task->input),
+                                      .end = last};
+        found = ah_link_put_write(packet, &order) == 0;
+        if (found) { /* without memory it stays for the next round */
+            ah_buf_consume(&task->input, len);
+            task->input_waits += len;
+            task->input_end_wanted = task->input_end_wanted && !last;
+        }
+    }
+    runner->inputs_wanted = found;
+    pthread_mutex_unlock(&runner->lock);
+    return found;
+}
+
+/* Sends the orders that `next` makes, as long as there are any. */
+static void send_orders(struct ah_runner *runner,
+                        bool (*next)(struct ah_runner *runner, struct ah_buf *packet))
+{
+    struct ah_buf packet;
+    ah_buf_init(&packet, AH_LINK_MAX);
+    while (runner->supervisor != 0 && next(runner, &packet)) {
+        if (!send_packet(runner, &packet)) {
             supervisor_lost(runner);
         }
-        ah_buf_clear(&packet);
     }
+    ah_buf_clear(&packet);
 }
 
 /* ---- reports ---- */
 
+static void note_written_locked(struct ah_runner *runner, const struct ah_link_written *written)
+{
+    struct ah_task *task = ah_task_find_locked(runner, written->task);
+    if (task != NULL) {
+        task->input_waits -= written->len < task->input_waits ? written->len : task->input_waits;
+        task->input_broken = task->input_broken || written->error != 0;
+        ah_wake_post(runner->wake, task->wake_id);
+    }
+}
+
 static void handle_packet(struct ah_runner *runner, size_t len)
 {
     struct ah_link_started started;
+    struct ah_link_written written;
     struct ah_link_ended ended;
     pthread_mutex_lock(&runner->lock);
     if (ah_link_get_started(runner->packet, len, &started) == 0) {
@@ -254,10 +250,14 @@ static void handle_packet(struct ah_runner *runner, size_t len)
             task->state.pid = (pid_t)started.pid;
             ah_wake_post(runner->wake, task->wake_id);
         }
+    } else if (ah_link_get_written(runner->packet, len, &written) == 0) {
+        note_written_locked(runner, &written);
     } else if (ah_link_get_ended(runner->packet, len, &ended) == 0) {
         struct ah_task *task = ah_task_find_locked(runner, ended.task);
         if (task != NULL && task->sent) {
-            end_as_told_locked(task, &ended);
+            task->started_ns = ah_clock_now() - ended.run_ns;
+            ah_task_end_locked(task, (enum ah_task_status)ended.status, ended.code, ended.signal,
+                               ended.reason);
         }
     }
     pthread_mutex_unlock(&runner->lock);
@@ -280,6 +280,37 @@ static bool receive_packets(struct ah_runner *runner)
 
 /* ---- the thread ---- */
 
+/* Ends are written before they are told, which survives a crash of either program; a crash of the
+ * machine they survive from the next quiet moment on, so that a burst of ends is one fsync. */
+static void sync_ledger(struct ah_runner *runner)
+{
+    pthread_mutex_lock(&runner->lock);
+    int fd = runner->ledger_dirty && runner->ledger_path != NULL
+                 ? open(runner->ledger_path, O_WRONLY | O_CLOEXEC)
+                 : -1;
+    runner->ledger_dirty = false;
+    pthread_mutex_unlock(&runner->lock);
+    if (fd >= 0) {
+        fdatasync(fd);
+        ah_io_close(&fd);
+    }
+}
+
+/* How long the thread may sleep: -1 for ever. */
+static int sleep_ms(struct ah_runner *runner, bool *ret_stopping)
+{
+    pthread_mutex_lock(&runner->lock);
+    *ret_stopping = runner->stopping;
+    ah_task_retry_notices_locked(runner);
+    bool sweeping = runner->sweep && runner->supervisor == 0;
+    int timeout = runner->owed > 0       ? RETRY_MS
+                  : runner->ledger_dirty ? QUIET_MS
+                  : sweeping             ? SWEEP_RETRY_MS
+                                         : -1;
+    pthread_mutex_unlock(&runner->lock);
+    return timeout;
+}
+
 /* Ends everything. A supervisor that had to be killed, or died before, may have left processes to
  * which its death meant nothing: then another one sweeps them up. */
 static void stop_supervisor(struct ah_runner *runner)
@@ -294,26 +325,43 @@ static void stop_supervisor(struct ah_runner *runner)
     }
 }
 
+/* What was never handed out ends here, so that it is in the ledger like everything else. */
+static void end_queued(struct ah_runner *runner)
+{
+    pthread_mutex_lock(&runner->lock);
+    for (struct ah_task *task = runner->oldest; task != NULL;) {
+        struct ah_task *younger = task->younger;
+        if (!task->sent) {
+            ah_task_end_here_locked(task, AH_TASK_KILLED,
+                                    "by the end of agenthost, before it was started");
+        }
+        task = younger;
+    }
+    pthread_mutex_unlock(&runner->lock);
+}
+
 static void *run_thread(void *argument)
 {
     struct ah_runner *runner = argument;
     for (;;) {
-        pthread_mutex_lock(&runner->lock);
-        bool stopping = runner->stopping;
-        ah_task_retry_notices_locked(runner);
-        int timeout = runner->owed > 0 ? RETRY_MS : -1;
-        pthread_mutex_unlock(&runner->lock);
+        bool stopping;
+        int timeout = sleep_ms(runner, &stopping);
         if (stopping) {
             break;
         }
         if (runner->sweep && runner->supervisor == 0) {
             (void)start_supervisor(runner, NULL); /* now: perhaps no other task comes */
         }
-        send_kills(runner);
+        send_orders(runner, next_kill);
         send_queued(runner);
+        send_orders(runner, next_input);
         struct pollfd fds[2] = {{.fd = runner->event_fd, .events = POLLIN},
                                 {.fd = runner->link, .events = POLLIN}};
-        if (poll(fds, 2, timeout) <= 0) {
+        int n = poll(fds, 2, timeout);
+        if (n == 0) {
+            sync_ledger(runner);
+        }
+        if (n <= 0) {
             continue;
         }
         if (fds[0].revents != 0) {
@@ -323,7 +371,9 @@ static void *run_thread(void *argument)
             supervisor_lost(runner);
         }
     }
+    end_queued(runner);
     stop_supervisor(runner);
+    sync_ledger(runner);
     return NULL;
 }
 
@@ -352,7 +402,9 @@ static void runner_destroy(struct ah_runner *runner)
     pthread_mutex_destroy(&runner->lock);
     free(runner->supervisor_path);
     free(runner->run);
-    free(runner->output_dir);
+    free(runner->dir);
+    ah_io_close(&runner->ledger_fd);
+    free(runner->ledger_path);
     free(runner->packet);
     free(runner);
 }
@@ -367,6 +419,7 @@ int ah_runner_new(const struct ah_runner_options *options, struct ah_runner **re
     pthread_mutex_init(&runner->lock, NULL);
     runner->wake = options->wake;
     runner->link = -1;
+    runner->ledger_fd = -1;
     runner->max_running = 64;
     runner->event_fd = ah_io_eventfd();
     runner->supervisor_path = strdup(options->supervisor_path);
@@ -400,16 +453,16 @@ void ah_runner_free(struct ah_runner *runner)
     runner_destroy(runner);
 }
 
-int ah_runner_set_output_dir(struct ah_runner *runner, const char *path)
+int ah_runner_set_dir(struct ah_runner *runner, const char *path)
 {
     char *copy = strdup(path);
     if (copy == NULL) {
         return -ENOMEM;
     }
     pthread_mutex_lock(&runner->lock);
-    free(runner->output_dir);
-    runner->output_dir = copy;
-    runner->output_dir_made = false;
+    free(runner->dir);
+    runner->dir = copy;
+    runner->dir_made = false;
     pthread_mutex_unlock(&runner->lock);
     return 0;
 }

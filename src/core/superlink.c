@@ -1,5 +1,7 @@
 #include "superlink.h"
 
+#include "task_status.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,11 +92,19 @@ int ah_link_put_spawn(struct ah_buf *packet, const struct ah_link_spawn *spawn)
     struct writer w = begin(packet, AH_LINK_SPAWN);
     put_u64(&w, spawn->task);
     put_text(&w, spawn->id);
+    put_text(&w, spawn->command);
+    put_text(&w, spawn->label);
     put_text(&w, spawn->cwd);
     put_text(&w, spawn->output);
+    put_text(&w, spawn->ledger);
+    put_u32(&w, spawn->flags);
+    put_u32(&w, (uint32_t)spawn->nice);
     put_u64(&w, (uint64_t)spawn->timeout_ns);
     put_u64(&w, (uint64_t)spawn->grace_ns);
     put_u64(&w, spawn->max_output);
+    put_u64(&w, spawn->max_memory);
+    put_u64(&w, spawn->max_cpu);
+    put_u64(&w, spawn->max_files);
     put_list(&w, spawn->argv, spawn->argc);
     put_list(&w, spawn->env, spawn->envc);
     return finish(&w);
@@ -105,6 +115,20 @@ int ah_link_put_kill(struct ah_buf *packet, const struct ah_link_kill *kill)
     struct writer w = begin(packet, AH_LINK_KILL);
     put_u64(&w, kill->task);
     put_u64(&w, (uint64_t)kill->grace_ns);
+    put_text(&w, kill->by);
+    return finish(&w);
+}
+
+int ah_link_put_write(struct ah_buf *packet, const struct ah_link_write *write)
+{
+    struct writer w = begin(packet, AH_LINK_WRITE);
+    if (write->len > AH_LINK_WRITE_MAX) {
+        w.rc = -EMSGSIZE;
+    }
+    put_u64(&w, write->task);
+    put_u32(&w, write->end);
+    put_u32(&w, write->len);
+    put(&w, write->data, write->len);
     return finish(&w);
 }
 
@@ -116,14 +140,24 @@ int ah_link_put_started(struct ah_buf *packet, const struct ah_link_started *sta
     return finish(&w);
 }
 
+int ah_link_put_written(struct ah_buf *packet, const struct ah_link_written *written)
+{
+    struct writer w = begin(packet, AH_LINK_WRITTEN);
+    put_u64(&w, written->task);
+    put_u32(&w, written->len);
+    put_u32(&w, (uint32_t)written->error);
+    return finish(&w);
+}
+
 int ah_link_put_ended(struct ah_buf *packet, const struct ah_link_ended *ended)
 {
     struct writer w = begin(packet, AH_LINK_ENDED);
     put_u64(&w, ended->task);
-    put_u32(&w, ended->how);
-    put_u32(&w, ended->cause);
-    put_u32(&w, (uint32_t)ended->value);
-    put_u32(&w, ended->stage);
+    put_u32(&w, ended->status);
+    put_u32(&w, (uint32_t)ended->code);
+    put_u32(&w, (uint32_t)ended->signal);
+    put_u64(&w, (uint64_t)ended->run_ns);
+    put_text(&w, ended->reason);
     return finish(&w);
 }
 
@@ -249,11 +283,19 @@ int ah_link_get_spawn(const void *packet, size_t len, struct ah_link_spawn *ret_
     struct reader r = open_packet(packet, len, AH_LINK_SPAWN);
     struct ah_link_spawn spawn = {.task = get_u64(&r)};
     spawn.id = get_text(&r);
+    spawn.command = get_text(&r);
+    spawn.label = get_text(&r);
     spawn.cwd = get_text(&r);
     spawn.output = get_text(&r);
+    spawn.ledger = get_text(&r);
+    spawn.flags = get_u32(&r);
+    spawn.nice = (int32_t)get_u32(&r);
     spawn.timeout_ns = (int64_t)get_u64(&r);
     spawn.grace_ns = (int64_t)get_u64(&r);
     spawn.max_output = get_u64(&r);
+    spawn.max_memory = get_u64(&r);
+    spawn.max_cpu = get_u64(&r);
+    spawn.max_files = get_u64(&r);
     spawn.argv = get_list(&r, &spawn.argc);
     spawn.env = get_list(&r, &spawn.envc);
     int rc = end_packet(&r);
@@ -273,11 +315,28 @@ int ah_link_get_kill(const void *packet, size_t len, struct ah_link_kill *ret_ki
     struct reader r = open_packet(packet, len, AH_LINK_KILL);
     struct ah_link_kill kill = {.task = get_u64(&r)};
     kill.grace_ns = (int64_t)get_u64(&r);
+    kill.by = get_text(&r);
     int rc = kill.grace_ns < 0 ? -EBADMSG : end_packet(&r);
     if (rc == 0) {
         *ret_kill = kill;
     }
     return rc;
+}
+
+int ah_link_get_write(const void *packet, size_t len, struct ah_link_write *ret_write)
+{
+    struct reader r = open_packet(packet, len, AH_LINK_WRITE);
+    struct ah_link_write write = {.task = get_u64(&r)};
+    write.end = get_u32(&r);
+    write.len = get_u32(&r);
+    if (r.rc == 0 && (write.len > AH_LINK_WRITE_MAX || write.len != r.left)) {
+        r.rc = -EBADMSG;
+    }
+    if (r.rc == 0) {
+        write.data = r.at;
+        *ret_write = write;
+    }
+    return r.rc;
 }
 
 int ah_link_get_started(const void *packet, size_t len, struct ah_link_started *ret_started)
@@ -292,15 +351,32 @@ int ah_link_get_started(const void *packet, size_t len, struct ah_link_started *
     return rc;
 }
 
+int ah_link_get_written(const void *packet, size_t len, struct ah_link_written *ret_written)
+{
+    struct reader r = open_packet(packet, len, AH_LINK_WRITTEN);
+    struct ah_link_written written = {.task = get_u64(&r)};
+    written.len = get_u32(&r);
+    written.error = (int32_t)get_u32(&r);
+    int rc = end_packet(&r);
+    if (rc == 0) {
+        *ret_written = written;
+    }
+    return rc;
+}
+
 int ah_link_get_ended(const void *packet, size_t len, struct ah_link_ended *ret_ended)
 {
     struct reader r = open_packet(packet, len, AH_LINK_ENDED);
     struct ah_link_ended ended = {.task = get_u64(&r)};
-    ended.how = get_u32(&r);
-    ended.cause = get_u32(&r);
-    ended.value = (int32_t)get_u32(&r);
-    ended.stage = get_u32(&r);
+    ended.status = get_u32(&r);
+    ended.code = (int32_t)get_u32(&r);
+    ended.signal = (int32_t)get_u32(&r);
+    ended.run_ns = (int64_t)get_u64(&r);
+    ended.reason = get_text(&r);
     int rc = end_packet(&r);
+    if (rc == 0 && !ah_task_status_is_end(ended.status)) {
+        rc = -EBADMSG;
+    }
     if (rc == 0) {
         *ret_ended = ended;
     }

@@ -17,33 +17,50 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define AH_LINK_VERSION 1
-#define AH_LINK_MAX (180 * 1024)    /* bytes of a packet: below the default socket buffer */
-#define AH_LINK_MAX_ITEMS 4096      /* words of a command, variables of an environment */
-#define AH_LINK_FD 3                /* the supervisor's end of the socket */
+#define AH_LINK_VERSION 2
+#define AH_LINK_MAX (180 * 1024)        /* bytes of a packet: below the default socket buffer */
+#define AH_LINK_MAX_ITEMS 4096          /* words of a command, variables of an environment */
+#define AH_LINK_FD 3                    /* the supervisor's end of the socket */
 #define AH_LINK_MARKER "AGENTHOST_TASK" /* in the environment of every task: "<run>:<task id>" */
 
 enum ah_link_type {
     AH_LINK_HELLO = 1, /* host -> supervisor, first */
     AH_LINK_SPAWN,     /* host -> supervisor */
     AH_LINK_KILL,      /* host -> supervisor */
+    AH_LINK_WRITE,     /* host -> supervisor */
     AH_LINK_STARTED,   /* supervisor -> host */
+    AH_LINK_WRITTEN,   /* supervisor -> host; for every WRITE, unless the task has ended */
     AH_LINK_ENDED,     /* supervisor -> host; exactly one for every SPAWN */
 };
 
 struct ah_link_hello {
-    const char *run;   /* names this host: part of the marker of its tasks */
-    uint32_t sweep;    /* 1: end what an earlier supervisor of this run has left */
+    const char *run; /* names this host: part of the marker of its tasks */
+    uint32_t sweep;  /* 1: end what an earlier supervisor of this run has left */
+};
+
+enum ah_link_flags {
+    AH_LINK_OWED = 1,     /* its end is to be told by a notice: noted in the ledger */
+    AH_LINK_DETACHED = 2, /* goes on when the host is gone */
+    AH_LINK_STDIN = 4,    /* a pipe as stdin, fed by WRITE */
+    AH_LINK_PTY = 8,      /* a terminal of its own, fed by WRITE */
 };
 
 struct ah_link_spawn {
-    uint64_t task;     /* the host's number for it */
-    const char *id;    /* 8 hexadecimal digits */
+    uint64_t task;       /* the host's number for it */
+    const char *id;      /* 8 hexadecimal digits */
+    const char *command; /* what people are shown */
+    const char *label;   /* "" for none */
     const char *cwd;
-    const char *output; /* path of the file for stdout and stderr */
-    int64_t timeout_ns; /* 0: none */
-    int64_t grace_ns;   /* between TERM and KILL */
-    uint64_t max_output; /* bytes; 0: no limit */
+    const char *output;  /* path of the file for stdout and stderr */
+    const char *ledger;  /* path; "" for none */
+    uint32_t flags;      /* enum ah_link_flags */
+    int32_t nice;        /* added to the niceness */
+    int64_t timeout_ns;  /* 0: none */
+    int64_t grace_ns;    /* between TERM and KILL */
+    uint64_t max_output; /* bytes; 0: no limit, as for the next three */
+    uint64_t max_memory; /* bytes of address space a process */
+    uint64_t max_cpu;    /* seconds of processor time a process */
+    uint64_t max_files;  /* open at once */
     uint32_t argc;
     char **argv; /* NULL at the end */
     uint32_t envc;
@@ -53,6 +70,17 @@ struct ah_link_spawn {
 struct ah_link_kill {
     uint64_t task;
     int64_t grace_ns; /* 0: KILL at once */
+    const char *by;   /* who wants it, for the reason */
+};
+
+#define AH_LINK_WRITE_MAX (64 * 1024)  /* bytes of one WRITE */
+#define AH_LINK_FEED_MAX (1024 * 1024) /* bytes that wait for one command to read them */
+
+struct ah_link_write {
+    uint64_t task;
+    uint32_t end; /* 1: nothing more comes; the command reads its end of file */
+    uint32_t len;
+    const char *data;
 };
 
 struct ah_link_started {
@@ -60,40 +88,41 @@ struct ah_link_started {
     int64_t pid;
 };
 
-enum ah_link_how { AH_LINK_EXITED, AH_LINK_SIGNALED, AH_LINK_NOT_STARTED };
-enum ah_link_cause { AH_LINK_BY_ITSELF, AH_LINK_TIMEOUT, AH_LINK_KILLED, AH_LINK_OUTPUT_LIMIT };
-enum ah_link_stage {
-    AH_LINK_STAGE_NONE,
-    AH_LINK_STAGE_FORK,
-    AH_LINK_STAGE_OUTPUT,
-    AH_LINK_STAGE_CWD,
-    AH_LINK_STAGE_EXEC,
-    AH_LINK_STAGE_LIMIT, /* the supervisor's own bound on running tasks */
+struct ah_link_written {
+    uint64_t task;
+    uint32_t len;  /* bytes that no longer wait */
+    int32_t error; /* errno when they are lost, because the command does not read any more; or 0 */
 };
 
 struct ah_link_ended {
     uint64_t task;
-    uint32_t how;   /* enum ah_link_how */
-    uint32_t cause; /* enum ah_link_cause */
-    int32_t value;  /* exit code, signal number, or errno */
-    uint32_t stage; /* enum ah_link_stage, when it was not started */
+    uint32_t status; /* enum ah_task_status */
+    int32_t code;    /* exit code, or -1 */
+    int32_t signal;  /* or 0 */
+    int64_t run_ns;  /* how long it ran */
+    const char *reason;
 };
 
-/* Each appends one whole packet to an empty `packet`. 0, -ENOMEM, or -EMSGSIZE beyond AH_LINK_MAX. */
+/* Each appends one whole packet to an empty `packet`. 0, -ENOMEM, or -EMSGSIZE beyond AH_LINK_MAX.
+ */
 int ah_link_put_hello(struct ah_buf *packet, const struct ah_link_hello *hello);
 int ah_link_put_spawn(struct ah_buf *packet, const struct ah_link_spawn *spawn);
 int ah_link_put_kill(struct ah_buf *packet, const struct ah_link_kill *kill);
+int ah_link_put_write(struct ah_buf *packet, const struct ah_link_write *write);
+int ah_link_put_written(struct ah_buf *packet, const struct ah_link_written *written);
 int ah_link_put_started(struct ah_buf *packet, const struct ah_link_started *started);
 int ah_link_put_ended(struct ah_buf *packet, const struct ah_link_ended *ended);
 
 /* The type of a packet (header checked), or -EBADMSG. `len` is what recv returned. */
 int ah_link_type(const void *packet, size_t len);
 
-/* Each reads a packet of its type. 0, -ENOMEM or -EBADMSG. The packet's bytes have to be followed by
- * nothing; texts hold no NUL byte. */
+/* Each reads a packet of its type. 0, -ENOMEM or -EBADMSG. The packet's bytes have to be followed
+ * by nothing; texts hold no NUL byte. */
 int ah_link_get_hello(const void *packet, size_t len, struct ah_link_hello *ret_hello);
 int ah_link_get_spawn(const void *packet, size_t len, struct ah_link_spawn *ret_spawn);
 int ah_link_get_kill(const void *packet, size_t len, struct ah_link_kill *ret_kill);
+int ah_link_get_write(const void *packet, size_t len, struct ah_link_write *ret_write);
+int ah_link_get_written(const void *packet, size_t len, struct ah_link_written *ret_written);
 int ah_link_get_started(const void *packet, size_t len, struct ah_link_started *ret_started);
 int ah_link_get_ended(const void *packet, size_t len, struct ah_link_ended *ret_ended);
 void ah_link_spawn_clear(struct ah_link_spawn *spawn);

@@ -8,10 +8,12 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define EXIT_MS 100 /* for a supervisor that has said goodbye to be gone */
 
 extern char **environ;
 
@@ -51,24 +53,37 @@ int ah_superproc_start(const char *path, pid_t *ret_pid, int *ret_fd, struct ah_
     return 0;
 }
 
+/* Waits until the other end is closed. False when that took too long. */
+static bool wait_for_close(int fd, int64_t deadline)
+{
+    char packet[256]; /* what still comes is of no interest: the ledger has it */
+    for (;;) {
+        struct pollfd link = {.fd = fd, .events = POLLIN};
+        int n = poll(&link, 1, ah_clock_poll_timeout(deadline));
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            return false;
+        }
+        ssize_t got = n > 0 ? recv(fd, packet, sizeof packet, MSG_DONTWAIT) : 1;
+        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) {
+            return true;
+        }
+    }
+}
+
 bool ah_superproc_stop(pid_t pid, int *fd, int64_t patience_ns)
 {
+    shutdown(*fd, SHUT_WR);
+    bool closed = wait_for_close(*fd, ah_clock_now() + patience_ns);
     ah_io_close(fd);
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pidfd >= 0) {
-        int64_t deadline = ah_clock_now() + patience_ns;
-        struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-        while (poll(&ended, 1, ah_clock_poll_timeout(deadline)) < 0 && errno == EINTR) {
-        }
-        if (ended.revents == 0) {
-            kill(pid, SIGKILL); /* its tasks die with it */
-        }
-        ah_io_close(&pidfd);
-    } else {
-        kill(pid, SIGKILL);
+    if (!closed) {
+        kill(pid, SIGKILL); /* its tasks die with it */
     }
     int status = -1;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    for (int waited = 0; waitpid(pid, &status, WNOHANG) == 0; waited++) {
+        if (closed && waited == EXIT_MS) {
+            return true; /* it stays with detached tasks */
+        }
+        poll(NULL, 0, 1);
     }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

@@ -60,7 +60,9 @@ static void task_free(struct ah_task *task)
     free(task->label);
     free(task->cwd);
     free(task->output);
+    free(task->ledger);
     ah_buf_clear(&task->packet);
+    ah_buf_clear(&task->input);
     ah_queue_unref(task->queue);
     free(task);
 }
@@ -108,17 +110,22 @@ static char *copy_text(const char *text)
     return text != NULL ? strdup(text) : NULL;
 }
 
-static int make_output_dir(struct ah_runner *runner, struct ah_err *err)
+static int make_dir_locked(struct ah_runner *runner, struct ah_err *err)
 {
-    if (runner->output_dir == NULL) {
-        return ah_err_set(err, -EINVAL, "no directory for task output is set");
+    if (runner->dir == NULL) {
+        return ah_err_set(err, -EINVAL, "no directory for tasks is set");
     }
-    if (!runner->output_dir_made) {
-        int rc = ah_path_mkdir_private(runner->output_dir, err);
+    if (!runner->dir_made) {
+        char *tasks = NULL;
+        if (asprintf(&tasks, "%s/tasks", runner->dir) < 0) {
+            return ah_err_set(err, -ENOMEM, "out of memory");
+        }
+        int rc = ah_path_mkdir_private(tasks, err);
+        free(tasks);
         if (rc < 0) {
             return rc;
         }
-        runner->output_dir_made = true;
+        runner->dir_made = true;
     }
     return 0;
 }
@@ -139,14 +146,24 @@ static int new_number_locked(struct ah_runner *runner, uint32_t *ret_number)
 
 static int write_order(struct ah_task *task, const struct ah_task_options *options)
 {
+    bool owed = options->notify && options->queue != NULL;
     struct ah_link_spawn order = {
         .task = task->number,
         .id = task->id,
+        .command = task->command,
+        .label = task->label != NULL ? task->label : "",
         .cwd = task->cwd,
         .output = task->output,
+        .ledger = task->ledger,
+        .flags = (owed ? AH_LINK_OWED : 0u) | (options->detached ? AH_LINK_DETACHED : 0u) |
+                 (options->with_stdin ? AH_LINK_STDIN : 0u) | (options->pty ? AH_LINK_PTY : 0u),
+        .nice = options->nice,
         .timeout_ns = ah_clock_from_seconds(options->timeout),
         .grace_ns = ah_clock_from_seconds(options->grace),
         .max_output = options->max_output,
+        .max_memory = options->max_memory,
+        .max_cpu = options->max_cpu,
+        .max_files = options->max_files,
         .argv = options->argv,
         .env = options->env,
     };
@@ -157,19 +174,36 @@ static int write_order(struct ah_task *task, const struct ah_task_options *optio
            options->env[order.envc] != NULL) {
         order.envc++;
     }
-    ah_buf_init(&task->packet, AH_LINK_MAX);
     return ah_link_put_spawn(&task->packet, &order);
 }
 
-int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
-                struct ah_task **ret_task, struct ah_err *err)
+/* Copies what the options say into the task. 0, -ENOMEM or -EMSGSIZE. */
+static int fill_in(struct ah_task *task, const struct ah_task_options *options)
 {
-    struct ah_task *task = calloc(1, sizeof *task);
-    if (task == NULL) {
-        return ah_err_set(err, -ENOMEM, "out of memory");
+    task->command = copy_text(options->command);
+    task->label = copy_text(options->label);
+    task->cwd = copy_text(options->cwd);
+    task->wake_id = ah_wake_new_id(task->runner->wake);
+    task->detached = options->detached;
+    task->takes_input = options->with_stdin || options->pty;
+    task->state =
+        (struct ah_task_state){.code = -1, .started = ah_clock_wall(), .notify = options->notify};
+    task->started_ns = ah_clock_now();
+    if (options->queue != NULL) {
+        task->queue = ah_queue_ref(options->queue);
     }
+    if (task->command == NULL || task->cwd == NULL || task->output == NULL ||
+        task->ledger == NULL || (options->label != NULL && task->label == NULL)) {
+        return -ENOMEM;
+    }
+    return write_order(task, options);
+}
+
+/* A place in the table-to-be: directory, thread, number, paths. */
+static int prepare(struct ah_runner *runner, struct ah_task *task, struct ah_err *err)
+{
     pthread_mutex_lock(&runner->lock);
-    int rc = make_output_dir(runner, err);
+    int rc = make_dir_locked(runner, err);
     if (rc == 0) {
         rc = ah_runner_start_thread_locked(runner);
         rc = rc == 0 ? new_number_locked(runner, &task->number) : rc;
@@ -179,42 +213,48 @@ int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
     }
     if (rc == 0) {
         snprintf(task->id, sizeof task->id, "%08x", task->number);
-        if (asprintf(&task->output, "%s/%s.log", runner->output_dir, task->id) < 0) {
+        if (asprintf(&task->output, "%s/tasks/%s.log", runner->dir, task->id) < 0) {
             task->output = NULL;
+        }
+        if (asprintf(&task->ledger, "%s/tasks.jsonl", runner->dir) < 0) {
+            task->ledger = NULL;
         }
     }
     pthread_mutex_unlock(&runner->lock);
-    if (rc < 0) {
-        free(task);
-        return rc;
+    return rc;
+}
+
+int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
+                struct ah_task **ret_task, struct ah_err *err)
+{
+    struct ah_task *task = calloc(1, sizeof *task);
+    if (task == NULL) {
+        return ah_err_set(err, -ENOMEM, "out of memory");
     }
     task->runner = runner;
     task->refs = 2; /* the table's and the caller's */
-    task->command = copy_text(options->command);
-    task->label = copy_text(options->label);
-    task->cwd = copy_text(options->cwd);
-    task->wake_id = ah_wake_new_id(runner->wake);
-    task->state = (struct ah_task_state){
-        .code = -1, .started = ah_clock_wall(), .notify = options->notify};
-    task->started_ns = ah_clock_now();
-    if (options->queue != NULL) {
-        task->queue = ah_queue_ref(options->queue);
-    }
-    rc = -ENOMEM;
-    if (task->command != NULL && task->cwd != NULL && task->output != NULL &&
-        (options->label == NULL || task->label != NULL)) {
-        rc = write_order(task, options);
+    ah_buf_init(&task->packet, AH_LINK_MAX);
+    ah_buf_init(&task->input, AH_LINK_FEED_MAX);
+    int rc = prepare(runner, task, err);
+    if (rc == 0) {
+        rc = fill_in(task, options);
+        if (rc == -EMSGSIZE) {
+            rc = ah_err_set(err, -E2BIG,
+                            "the command is too long: with its environment it has to fit in %d "
+                            "bytes; write it to a file and run that",
+                            AH_LINK_MAX);
+        } else if (rc < 0) {
+            ah_err_set(err, rc, "out of memory");
+        }
     }
     if (rc < 0) {
         task_free(task);
-        return rc == -EMSGSIZE
-                   ? ah_err_set(err, -E2BIG,
-                                "the command is too long: with its environment it has to fit in "
-                                "%d bytes; write it to a file and run that",
-                                AH_LINK_MAX)
-                   : ah_err_set(err, rc, "out of memory");
+        return rc;
     }
     pthread_mutex_lock(&runner->lock);
+    /* Before anybody can begin it, so that a crash loses no order without a trace. A full disk is
+     * told with the end. */
+    (void)ah_task_note_queued_locked(task);
     insert_locked(runner, task);
     runner->queued++;
     pthread_mutex_unlock(&runner->lock);
@@ -238,8 +278,7 @@ static struct ah_notice *make_notice(const struct ah_task *task)
     int rc = ah_notice_add_text(notice, "kind", "task", 4);
     rc = rc < 0 ? rc : ah_notice_add_text(notice, "task", task->id, strlen(task->id));
     rc = rc < 0 ? rc : ah_notice_add_text(notice, "status", status, strlen(status));
-    rc = rc < 0 ? rc
-                : ah_notice_add_text(notice, "command", task->command, strlen(task->command));
+    rc = rc < 0 ? rc : ah_notice_add_text(notice, "command", task->command, strlen(task->command));
     if (rc == 0 && task->label != NULL) {
         rc = ah_notice_add_text(notice, "label", task->label, strlen(task->label));
     }
@@ -293,13 +332,15 @@ void ah_task_retry_notices_locked(struct ah_runner *runner)
     }
 }
 
-/* Forgets the oldest ended tasks beyond AH_TASKS_KEPT; those whose notice is owed stay. */
+/* Forgets the oldest ended tasks beyond AH_TASKS_KEPT. Those whose notice is owed, or not yet
+ * acknowledged, stay; the walk is bounded because it is taken at every end. */
 static void forget_old_locked(struct ah_runner *runner)
 {
     struct ah_task *task = runner->oldest;
-    while (runner->ended > AH_TASKS_KEPT && task != NULL) {
+    for (int tries = 0; runner->ended > AH_TASKS_KEPT && task != NULL && tries < 64; tries++) {
         struct ah_task *younger = task->younger;
-        if (task->state.ended && !task->notice_owed) {
+        bool telling = task->notice_owed || (task->notice_seq != 0 && !task->delivered);
+        if (task->state.ended && !telling) {
             remove_locked(runner, task);
             runner->ended--;
             unref_locked(task);
@@ -321,6 +362,7 @@ void ah_task_end_locked(struct ah_task *task, enum ah_task_status status, int co
         runner->queued--;
     }
     ah_buf_clear(&task->packet);
+    ah_buf_clear(&task->input);
     task->state.status = status;
     task->state.ended = true;
     task->state.code = code;
@@ -329,23 +371,29 @@ void ah_task_end_locked(struct ah_task *task, enum ah_task_status status, int co
     task->state.seconds = (double)(ah_clock_now() - task->started_ns) / 1e9;
     snprintf(task->state.reason, sizeof task->state.reason, "%s", reason);
     runner->ended++;
+    ah_task_note_dirty_locked(task);
     notify_locked(task);
     ah_wake_post(runner->wake, task->wake_id);
     forget_old_locked(runner);
 }
 
-/* ---- asking and telling ---- */
-
-const char *ah_task_status_name(enum ah_task_status status)
+void ah_task_end_here_locked(struct ah_task *task, enum ah_task_status status, const char *reason)
 {
-    static const char *const names[] = {
-        [AH_TASK_QUEUED] = "queued",       [AH_TASK_RUNNING] = "running",
-        [AH_TASK_COMPLETED] = "completed", [AH_TASK_FAILED] = "failed",
-        [AH_TASK_TIMEOUT] = "timeout",     [AH_TASK_KILLED] = "killed",
-        [AH_TASK_LOST] = "lost",           [AH_TASK_ERROR] = "error",
-    };
-    return names[status];
+    if (!task->state.ended) {
+        struct ah_task_state before = task->state;
+        task->state.status = status;
+        task->state.seconds = (double)(ah_clock_now() - task->started_ns) / 1e9;
+        snprintf(task->state.reason, sizeof task->state.reason, "%s", reason);
+        int rc = ah_task_note_end_locked(task); /* before anybody is told */
+        task->state = before;
+        char text[256];
+        snprintf(text, sizeof text, "%s%s%s", reason,
+                 rc < 0 ? "; the ledger could not be written: " : "", rc < 0 ? strerror(-rc) : "");
+        ah_task_end_locked(task, status, -1, 0, text);
+    }
 }
+
+/* ---- asking and telling ---- */
 
 void ah_task_get_state(struct ah_task *task, struct ah_task_state *ret_state)
 {
@@ -404,7 +452,7 @@ bool ah_task_kill(struct ah_task *task, double grace, const char *by)
         } else {
             char reason[128];
             snprintf(reason, sizeof reason, "by %s, before it was started", task->killed_by);
-            ah_task_end_locked(task, AH_TASK_KILLED, -1, 0, reason);
+            ah_task_end_here_locked(task, AH_TASK_KILLED, reason);
         }
     }
     pthread_mutex_unlock(&runner->lock);
@@ -415,6 +463,13 @@ bool ah_task_kill(struct ah_task *task, double grace, const char *by)
 void ah_task_set_notify(struct ah_task *task, bool notify)
 {
     pthread_mutex_lock(&task->runner->lock);
+    if (notify && !task->state.notify && !task->told && task->queue != NULL) {
+        /* Without the mark a crash would cost this one notice; that it cannot be written is no
+         * reason to withhold it now. */
+        (void)ah_task_note_mark_locked(task, "owed");
+    } else if (!notify && task->state.notify && task->notice_seq == 0) {
+        (void)ah_task_note_mark_locked(task, "waived");
+    }
     task->state.notify = notify;
     if (task->state.ended) {
         notify_locked(task);
@@ -427,8 +482,9 @@ bool ah_task_acknowledge(struct ah_task *task)
     pthread_mutex_lock(&task->runner->lock);
     bool told = false;
     if (task->state.ended) {
-        told = task->told || task->notice_seq == 0 ||
-               ah_queue_remove(task->queue, task->notice_seq);
+        /* Withdrawn before, it may be pending again: the message did not come to be. */
+        told =
+            task->notice_seq == 0 || ah_queue_withdraw(task->queue, task->notice_seq) || task->told;
         task->told = told;
         if (told) {
             set_owed_locked(task, false);
@@ -436,6 +492,31 @@ bool ah_task_acknowledge(struct ah_task *task)
     }
     pthread_mutex_unlock(&task->runner->lock);
     return told;
+}
+
+int ah_task_write(struct ah_task *task, const void *data, size_t len, bool end, size_t *ret_taken)
+{
+    struct ah_runner *runner = task->runner;
+    pthread_mutex_lock(&runner->lock);
+    int rc = 0;
+    size_t room = AH_LINK_FEED_MAX - task->input_waits - task->input.len;
+    size_t taken = len < room ? len : room;
+    if (!task->takes_input) {
+        rc = -EINVAL;
+    } else if (task->state.ended || task->input_broken || task->input_ended) {
+        rc = -EPIPE;
+    } else {
+        rc = ah_buf_add(&task->input, data, taken);
+    }
+    if (rc == 0) {
+        task->input_ended = end && taken == len;
+        task->input_end_wanted = task->input_ended;
+        runner->inputs_wanted = true;
+        *ret_taken = taken;
+    }
+    pthread_mutex_unlock(&runner->lock);
+    ah_io_event_set(runner->event_fd);
+    return rc;
 }
 
 struct ah_task *ah_runner_find(struct ah_runner *runner, const char *id)

@@ -19,6 +19,7 @@
 
 #include "err.h"
 #include "queue.h"
+#include "task_status.h"
 
 #include <sys/types.h>
 
@@ -41,23 +42,31 @@ int ah_runner_new(const struct ah_runner_options *options, struct ah_runner **re
  * runner. Every reference to a task has to be given back before. NULL is allowed. */
 void ah_runner_free(struct ah_runner *runner);
 
-/* Where the output files go; made (0700) with the first task. Needed before the first task. */
-int ah_runner_set_output_dir(struct ah_runner *runner, const char *path);
+/* The directory of tasks from now on; made (0700) with the next one. Needed before the first task.
+ * Output files go to <path>/tasks/<id>.log, the ledger (ledger.h) is <path>/tasks.jsonl. */
+int ah_runner_set_dir(struct ah_runner *runner, const char *path);
 
 /* How many may run at once (>= 1); the others are queued in order. Default 64. */
 void ah_runner_set_max_running(struct ah_runner *runner, size_t max);
 
 struct ah_task_options {
-    char **argv;         /* NULL at the end; found along its own PATH when it has no '/' */
-    const char *command; /* what people are shown */
-    const char *label;   /* or NULL */
-    const char *cwd;     /* an absolute path */
-    char **env;          /* "NAME=value" sets, "NAME" unsets; NULL at the end; or NULL */
-    double timeout;      /* seconds; 0: none */
-    double grace;        /* seconds between TERM and KILL */
-    uint64_t max_output; /* bytes; 0: no limit */
+    char **argv;            /* NULL at the end; found along its own PATH when it has no '/' */
+    const char *command;    /* what people are shown */
+    const char *label;      /* or NULL */
+    const char *cwd;        /* an absolute path */
+    char **env;             /* "NAME=value" sets, "NAME" unsets; NULL at the end; or NULL */
+    double timeout;         /* seconds; 0: none */
+    double grace;           /* seconds between TERM and KILL */
+    uint64_t max_output;    /* bytes; 0: no limit, as for the next three */
+    uint64_t max_memory;    /* bytes of address space of each of its processes */
+    uint64_t max_cpu;       /* seconds of processor time of each of its processes */
+    uint64_t max_files;     /* descriptors of each of its processes */
+    int nice;               /* added to the niceness */
+    bool detached;          /* goes on when the host ends; else it ends with it */
+    bool with_stdin;        /* a pipe as stdin, for ah_task_write; else /dev/null */
+    bool pty;               /* a terminal of its own (80 x 24), for ah_task_write */
     struct ah_queue *queue; /* where its end is told; a reference is taken; or NULL */
-    bool notify;         /* whether it owes a notice; see ah_task_set_notify */
+    bool notify;            /* whether it owes a notice; see ah_task_set_notify */
 };
 
 /* Everything in options is copied. Gives a reference to the new task. 0 or negative errno with a
@@ -69,29 +78,15 @@ int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
 struct ah_task *ah_task_ref(struct ah_task *task);
 void ah_task_unref(struct ah_task *task); /* NULL is allowed */
 
-enum ah_task_status {
-    AH_TASK_QUEUED,
-    AH_TASK_RUNNING,
-    AH_TASK_COMPLETED, /* code 0 */
-    AH_TASK_FAILED,    /* another code, or a signal that nobody here has sent */
-    AH_TASK_TIMEOUT,
-    AH_TASK_KILLED,
-    AH_TASK_LOST,
-    AH_TASK_ERROR,
-};
-
-/* "queued", "running", ... */
-const char *ah_task_status_name(enum ah_task_status status);
-
 struct ah_task_state {
     enum ah_task_status status;
     bool ended;
-    int code;          /* exit code, or -1 when there is none */
-    int signal;        /* that ended it, or 0 */
-    char reason[256];  /* why: for killed, timeout, lost, error; else empty */
-    pid_t pid;         /* 0 unless it runs */
-    double started;    /* wall clock, seconds; when it was handed to ah_task_run */
-    double seconds;    /* how long it has run, or ran */
+    int code;         /* exit code, or -1 when there is none */
+    int signal;       /* that ended it, or 0 */
+    char reason[256]; /* why: for killed, timeout, lost, error; else empty */
+    pid_t pid;        /* 0 unless it runs */
+    double started;   /* wall clock, seconds; when it was handed to ah_task_run */
+    double seconds;   /* how long it has run, or ran */
     bool notify;
 };
 
@@ -105,17 +100,28 @@ const char *ah_task_cwd(const struct ah_task *task);
 const char *ah_task_output_path(const struct ah_task *task);
 uint64_t ah_task_wake_id(const struct ah_task *task); /* posted when it starts and ends */
 
-/* Ends it: TERM to its group, `grace` seconds, KILL. `by` says who, for the reason. True when it had
- * not ended; its end comes later, as always. */
+/* Ends it: TERM to its group, `grace` seconds, KILL. `by` says who, for the reason. True when it
+ * had not ended; its end comes later, as always. */
 bool ah_task_kill(struct ah_task *task, double grace, const char *by);
 
 /* Whether its end is told by a notice. Turned on after the end, the notice is pushed at once. */
 void ah_task_set_notify(struct ah_task *task, bool notify);
 
-/* The model has been told this end by other means: takes its notice out of the queue, or sees to it
- * that none is pushed. True again when it was true before. False when the task has not ended (then
- * nothing changes) or when its notice is on its way already. */
+/* The model is being told this end by other means (a tool's result): takes its notice out of the
+ * queue into flight, as if it had been drained, or sees to it that none is pushed. True again when
+ * it was true before. False when the task has not ended (then nothing changes) or when its notice
+ * is in flight already. */
 bool ah_task_acknowledge(struct ah_task *task);
+
+/* Notes in the ledger that a message on disk holds the end of this task. Nothing when it owes no
+ * notice. 0 or negative errno. */
+int ah_task_delivered(struct ah_task *task);
+
+/* Queues bytes for its stdin or terminal; `end` closes the stdin behind them. Gives how many of
+ * them were taken: fewer than `len` when AH_LINK_FEED_MAX bytes wait for the command to read them;
+ * then the wake id is posted when there is room. 0, -EPIPE (it has ended, or does not read any
+ * more), -EINVAL (it has neither stdin nor terminal), -ENOMEM. */
+int ah_task_write(struct ah_task *task, const void *data, size_t len, bool end, size_t *ret_taken);
 
 /* A reference to the task with this id, or NULL. */
 struct ah_task *ah_runner_find(struct ah_runner *runner, const char *id);

@@ -25,15 +25,24 @@ struct ah_task {
     uint64_t wake_id;
     struct ah_buf packet; /* the order; emptied when it is sent */
     bool sent;
+    char *ledger; /* path of the ledger that holds it */
+    bool detached;
+    bool takes_input;  /* stdin or a terminal */
+    bool input_broken; /* it does not read any more */
+    bool input_ended;
+    size_t input_waits;  /* bytes handed to the supervisor and not reported written */
+    struct ah_buf input; /* bytes to be handed to it */
+    bool input_end_wanted;
     bool kill_wanted; /* a KILL order has to be sent */
     int64_t kill_grace_ns;
     char killed_by[64];
     struct ah_task_state state;
     int64_t started_ns;
-    bool told;                   /* no notice is owed (any more) */
-    bool notice_owed;            /* there was no memory for it: tried again */
-    uint64_t notice_seq;         /* 0: none pushed */
-    struct ah_task *older;       /* the table, by age */
+    bool told;             /* no notice is owed (any more) */
+    bool delivered;        /* its notice was acknowledged */
+    bool notice_owed;      /* there was no memory for it: tried again */
+    uint64_t notice_seq;   /* 0: none pushed */
+    struct ah_task *older; /* the table, by age */
     struct ah_task *younger;
     struct ah_task *next_bucket; /* the table, by number */
 };
@@ -45,8 +54,8 @@ struct ah_runner {
     pthread_t thread;
     int event_fd;         /* there is something to do for the thread */
     pthread_mutex_t lock; /* protects the tasks and all below down to the thread's own */
-    char *output_dir;
-    bool output_dir_made;
+    char *dir;            /* of tasks to come */
+    bool dir_made;
     bool thread_started;
     bool stopping;
     size_t max_running;
@@ -55,6 +64,10 @@ struct ah_runner {
     size_t ended;
     size_t owed; /* notices that there was no memory for */
     bool kills_wanted;
+    bool inputs_wanted; /* some task has bytes to be handed over */
+    int ledger_fd;      /* of the ledger at ledger_path; -1: none. For what the host itself notes */
+    char *ledger_path;
+    bool ledger_dirty; /* ends were noted since the last fsync */
     struct ah_task *oldest;
     struct ah_task *youngest;
     struct ah_task *next_queued; /* no older one waits to be sent; NULL: look from the oldest */
@@ -75,6 +88,19 @@ struct ah_task *ah_task_find_locked(struct ah_runner *runner, uint64_t number);
 /* Ends a task: status and notice in one step. Nothing happens when it has ended already. */
 void ah_task_end_locked(struct ah_task *task, enum ah_task_status status, int code, int signal,
                         const char *reason);
+
+/* Ends a task that the supervisor cannot report: it never got it, or died with it. Noted in the
+ * ledger first. */
+void ah_task_end_here_locked(struct ah_task *task, enum ah_task_status status, const char *reason);
+
+/* Appends to the ledger of a task what the supervisor cannot: the end of one that it never got or
+ * that died with it; a mark (`type` of ah_ledger_add_mark). 0 or negative errno. */
+int ah_task_note_queued_locked(struct ah_task *task);
+int ah_task_note_end_locked(struct ah_task *task);
+int ah_task_note_mark_locked(struct ah_task *task, const char *type);
+
+/* The ledger of a task has got an end, from whomever: to be synced at the next quiet moment. */
+void ah_task_note_dirty_locked(struct ah_task *task);
 
 /* Tries again to push notices that there was no memory for. */
 void ah_task_retry_notices_locked(struct ah_runner *runner);

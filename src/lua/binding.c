@@ -223,15 +223,20 @@ void ah_handle_type(lua_State *L, const char *name, const luaL_Reg *methods, con
 
 /* ---- waiting ---- */
 
-int ah_wait(lua_State *L, uint64_t id, double timeout, lua_KContext ctx, lua_KFunction k)
+/* Pushes require("agenthost.async")[name]. */
+static void push_async(lua_State *L, const char *name)
 {
     luaL_checkstack(L, 4, "waiting");
     lua_getglobal(L, "require");
     lua_pushliteral(L, "agenthost.async");
     lua_call(L, 1, 1);
-    lua_getfield(L, -1, "wait");
+    lua_getfield(L, -1, name);
     lua_remove(L, -2);
-    lua_pushinteger(L, (lua_Integer)id);
+}
+
+/* Calls what was pushed with one argument and the timeout, then k. */
+static int call_async(lua_State *L, double timeout, lua_KContext ctx, lua_KFunction k)
+{
     if (isinf(timeout)) {
         lua_pushnil(L);
     } else {
@@ -239,4 +244,18 @@ int ah_wait(lua_State *L, uint64_t id, double timeout, lua_KContext ctx, lua_KFu
     }
     lua_callk(L, 2, 0, ctx, k);
     return k(L, LUA_OK, ctx);
+}
+
+int ah_wait(lua_State *L, uint64_t id, double timeout, lua_KContext ctx, lua_KFunction k)
+{
+    push_async(L, "wait");
+    lua_pushinteger(L, (lua_Integer)id);
+    return call_async(L, timeout, ctx, k);
+}
+
+int ah_wait_any(lua_State *L, int ids, double timeout, lua_KContext ctx, lua_KFunction k)
+{
+    push_async(L, "wait_any");
+    lua_pushvalue(L, ids);
+    return call_async(L, timeout, ctx, k);
 }

@@ -78,3 +78,6 @@ void ah_handle_type(lua_State *L, const char *name, const luaL_Reg *methods, con
  * coroutine yields; outside, the reactor runs until then. k has to look at the object itself: the
  * news may be for somebody else, or the time may be over. Use as: return ah_wait(L, ..., k). */
 int ah_wait(lua_State *L, uint64_t id, double timeout, lua_KContext ctx, lua_KFunction k);
+
+/* The same for several ids at once: the list of them at stack index `ids`. */
+int ah_wait_any(lua_State *L, int ids, double timeout, lua_KContext ctx, lua_KFunction k);

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/queue.h"
 #include "core/reactor.h"
+#include "core/task.h"
 
 #include <errno.h>
 #include <math.h>
@@ -172,12 +173,50 @@ static int queue_drain(lua_State *L)
     return 1;
 }
 
-/* q:ack(seq) -> how many */
+/* Notes in the ledger that the end told by this notice is on disk; 0 or negative errno. */
+static int note_delivered(lua_State *L, const struct ah_notice *notice)
+{
+    const char *kind = "";
+    const char *id = "";
+    for (size_t i = 0; i < notice->count; i++) {
+        const struct ah_field *field = &notice->fields[i];
+        if (field->type == AH_FIELD_TEXT && strcmp(field->name, "kind") == 0) {
+            kind = field->as.text.data;
+        } else if (field->type == AH_FIELD_TEXT && strcmp(field->name, "task") == 0) {
+            id = field->as.text.data;
+        }
+    }
+    if (strcmp(kind, "task") != 0) {
+        return 0;
+    }
+    struct ah_task *task = ah_runner_find(ah_services_get(L)->runner, id);
+    int rc = task != NULL ? ah_task_delivered(task) : 0;
+    ah_task_unref(task);
+    return rc;
+}
+
+/* q:ack(seq) -> how many | nil, message, code */
 static int queue_ack(lua_State *L)
 {
     struct ah_queue *queue = ah_check_queue(L, 1);
-    lua_Integer seq = luaL_checkinteger(L, 2);
-    lua_pushinteger(L, seq > 0 ? (lua_Integer)ah_queue_ack(queue, (uint64_t)seq) : 0);
+    lua_Integer seq = luaL_optinteger(L, 2, LUA_MAXINTEGER);
+    struct ah_notice *notice = ah_queue_ack(queue, seq > 0 ? (uint64_t)seq : 0);
+    lua_Integer count = 0;
+    int rc = 0;
+    while (notice != NULL) {
+        struct ah_notice *next = notice->next;
+        int noted = note_delivered(L, notice);
+        rc = rc < 0 ? rc : noted;
+        ah_notice_free(notice);
+        notice = next;
+        count++;
+    }
+    if (rc < 0) {
+        struct ah_err err;
+        ah_err_sys(&err, rc, "the ledger could not be written");
+        return ah_push_failure(L, &err, NULL);
+    }
+    lua_pushinteger(L, count);
     return 1;
 }
 

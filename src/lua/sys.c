@@ -7,12 +7,15 @@
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/io.h"
 #include "core/path.h"
 #include "core/secret.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -83,10 +86,11 @@ static struct ah_secret_store *secrets(lua_State *L)
     lua_rawgetp(L, LUA_REGISTRYINDEX, &secrets_key);
     struct ah_secret_store **store = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    if (store == NULL || *store == NULL) { /* the state is being closed */
+    struct ah_secret_store *found = store != NULL ? *store : NULL;
+    if (found == NULL) { /* the state is being closed */
         luaL_error(L, "the environment is closed");
     }
-    return *store;
+    return found;
 }
 
 static void make_secrets(lua_State *L)
@@ -207,6 +211,52 @@ static int sys_stop_self(lua_State *L)
     return 0;
 }
 
+/* signal_group(pgid, "TERM"|"KILL") -> true | nil, message, code */
+static int sys_signal_group(lua_State *L)
+{
+    static const char *const names[] = {"TERM", "KILL", NULL};
+    static const int numbers[] = {SIGTERM, SIGKILL};
+    lua_Integer group = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, group > 1 && group <= INT_MAX, 1, "not a process group");
+    int signal = numbers[luaL_checkoption(L, 2, NULL, names)];
+    if (kill(-(pid_t)group, signal) != 0) {
+        struct ah_err err;
+        ah_err_sys(&err, -errno, "cannot signal the process group %d", (int)group);
+        return ah_push_failure(L, &err, NULL);
+    }
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+static bool connects(int family, const struct sockaddr *address, socklen_t size)
+{
+    /* This machine answers itself in microseconds, one way or the other; the bound is for a
+     * listener whose queue is full. */
+    const struct timeval patience = {.tv_usec = 50000};
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool open = fd >= 0 &&
+                setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) == 0 &&
+                connect(fd, address, size) == 0;
+    ah_io_close(&fd);
+    return open;
+}
+
+/* port_is_open(port) -> whether something on this machine takes TCP connections there */
+static int sys_port_is_open(lua_State *L)
+{
+    lua_Integer port = luaL_checkinteger(L, 1);
+    luaL_argcheck(L, port >= 1 && port <= 65535, 1, "not a port");
+    struct sockaddr_in v4 = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
+                              .sin6_port = htons((uint16_t)port),
+                              .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    lua_pushboolean(L, connects(AF_INET, (const struct sockaddr *)&v4, sizeof v4) ||
+                           connects(AF_INET6, (const struct sockaddr *)&v6, sizeof v6));
+    return 1;
+}
+
 static int sys_pid(lua_State *L)
 {
     lua_pushinteger(L, getpid());
@@ -281,6 +331,8 @@ int luaopen_agenthost_sys(lua_State *L)
         {"now", sys_now},
         {"pid", sys_pid},
         {"stop_self", sys_stop_self},
+        {"signal_group", sys_signal_group},
+        {"port_is_open", sys_port_is_open},
         {"random_hex", sys_random_hex},
         {"redact", sys_redact},
         {"terminal_size", sys_terminal_size},

@@ -6,7 +6,7 @@
 #include "binding.h"
 #include "core/clock.h"
 #include "core/io.h"
-#include "queue.h"
+#include "task.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,189 +18,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TYPE "agenthost.task"
+#define TYPE AH_TASK_TYPE
 #define OUTPUT_DEFAULT (512 * 1024) /* bytes of head and of tail, unless asked for otherwise */
-
-struct handle {
-    struct ah_task *task;
-};
 
 static struct ah_task *check_task(lua_State *L, int index)
 {
-    struct handle *handle = luaL_checkudata(L, index, TYPE);
+    struct ah_task_handle *handle = luaL_checkudata(L, index, TYPE);
     luaL_argcheck(L, handle->task != NULL, index, "the task handle is closed");
     return handle->task;
 }
 
-/* Pushes an empty handle; the caller fills it in. */
-static struct handle *push_handle(lua_State *L)
-{
-    struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
-    handle->task = NULL;
-    luaL_setmetatable(L, TYPE);
-    return handle;
-}
-
 static int task_gc(lua_State *L)
 {
-    struct handle *handle = luaL_checkudata(L, 1, TYPE);
+    struct ah_task_handle *handle = luaL_checkudata(L, 1, TYPE);
     ah_task_unref(handle->task);
     handle->task = NULL;
     return 0;
-}
-
-/* ---- run ---- */
-
-static const char *check_plain(lua_State *L, int index, const char *what)
-{
-    size_t len;
-    if (lua_type(L, index) != LUA_TSTRING) {
-        luaL_error(L, "%s: expected a string, got a %s", what, luaL_typename(L, index));
-    }
-    const char *text = lua_tolstring(L, index, &len);
-    if (strlen(text) != len) {
-        luaL_error(L, "%s: contains a NUL byte", what);
-    }
-    return text;
-}
-
-/* The words of the command as a NULL-terminated array in a new userdata on the stack; *ret_shown is
- * what people are shown. A text is run by `shell` -c. */
-static char **push_argv(lua_State *L, int index, const char *shell, const char **ret_shown)
-{
-    if (lua_type(L, index) == LUA_TSTRING) {
-        const char **argv = lua_newuserdatauv(L, 4 * sizeof *argv, 0);
-        argv[0] = shell;
-        argv[1] = "-c";
-        argv[2] = check_plain(L, index, "command");
-        argv[3] = NULL;
-        *ret_shown = argv[2];
-        return (char **)argv;
-    }
-    if (!lua_istable(L, index) || lua_rawlen(L, index) == 0) {
-        luaL_error(L, "command: expected a text for the shell or a list of words, got %s",
-                   lua_istable(L, index) ? "an empty table" : luaL_typename(L, index));
-    }
-    size_t count = lua_rawlen(L, index);
-    const char **argv = lua_newuserdatauv(L, (count + 1) * sizeof *argv, 0);
-    luaL_Buffer shown;
-    for (size_t i = 0; i < count; i++) {
-        lua_rawgeti(L, index, (lua_Integer)i + 1);
-        argv[i] = check_plain(L, -1, "command");
-        lua_pop(L, 1); /* the list keeps it alive */
-    }
-    argv[count] = NULL;
-    luaL_buffinit(L, &shown);
-    for (size_t i = 0; i < count; i++) {
-        luaL_addstring(&shown, i > 0 ? " " : "");
-        luaL_addstring(&shown, argv[i]);
-    }
-    luaL_pushresult(&shown);
-    *ret_shown = lua_tostring(L, -1);
-    return (char **)argv;
-}
-
-/* The option env = { NAME = "value", OTHER = false } as a NULL-terminated array in a new userdata;
- * the texts are kept in a table below it. */
-static char **push_env(lua_State *L, int index)
-{
-    if (lua_getfield(L, index, "env") == LUA_TNIL) {
-        return NULL;
-    }
-    if (!lua_istable(L, -1)) {
-        luaL_error(L, "option 'env': expected a table, got a %s", luaL_typename(L, -1));
-    }
-    int env = lua_gettop(L);
-    lua_newtable(L); /* env texts */
-    lua_Integer count = 0;
-    lua_pushnil(L);
-    while (lua_next(L, env) != 0) { /* env texts name value */
-        lua_pushvalue(L, -2);
-        const char *name = check_plain(L, -1, "option 'env': name");
-        if (*name == '\0' || strchr(name, '=') != NULL) {
-            luaL_error(L, "option 'env': '%s' is not a variable's name", name);
-        }
-        if (lua_isboolean(L, -2) && !lua_toboolean(L, -2)) {
-            lua_pushstring(L, name);
-        } else {
-            const char *value = check_plain(L, -2, "option 'env': value (or false to unset)");
-            lua_pushfstring(L, "%s=%s", name, value);
-        }
-        lua_rawseti(L, env + 1, ++count);
-        lua_pop(L, 2);
-    }
-    const char **array = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *array, 0);
-    for (lua_Integer i = 0; i < count; i++) {
-        lua_rawgeti(L, env + 1, i + 1);
-        array[i] = lua_tostring(L, -1);
-        lua_pop(L, 1);
-    }
-    array[count] = NULL;
-    return (char **)array;
-}
-
-/* A field of require("agenthost.defaults").task. */
-static double default_number(lua_State *L, const char *name)
-{
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "agenthost.defaults");
-    lua_call(L, 1, 1);
-    lua_getfield(L, -1, "task");
-    lua_getfield(L, -1, name);
-    if (lua_type(L, -1) != LUA_TNUMBER) {
-        luaL_error(L, "agenthost.defaults: task.%s is not a number", name);
-    }
-    double value = lua_tonumber(L, -1);
-    lua_pop(L, 3);
-    return value;
-}
-
-/* task.run(command, options) -> task | nil, message, code */
-static int task_run(lua_State *L)
-{
-    static const char *const known[] = {"cwd",    "env",   "grace", "label",   "max_output",
-                                        "notify", "queue", "shell", "timeout", NULL};
-    lua_settop(L, 2);
-    ah_opt_check(L, 2, known);
-    struct ah_task_options options = {0};
-    options.label = ah_opt_cstring(L, 2, "label", NULL);
-    options.timeout = ah_opt_seconds(L, 2, "timeout", -1);
-    options.grace = ah_opt_seconds(L, 2, "grace", -1);
-    lua_Integer max_output = ah_opt_integer(L, 2, "max_output", -1, 1, LLONG_MAX);
-    if (options.timeout < 0) {
-        options.timeout = default_number(L, "timeout");
-    }
-    if (options.grace < 0) {
-        options.grace = default_number(L, "grace");
-    }
-    options.max_output =
-        max_output > 0 ? (uint64_t)max_output : (uint64_t)default_number(L, "max_output");
-    if (options.timeout == 0) {
-        return luaL_error(L, "option 'timeout': expected seconds > 0, or math.huge for no limit");
-    }
-    options.timeout = isinf(options.timeout) ? 0 : options.timeout;
-    if (lua_getfield(L, 2, "queue") != LUA_TNIL) {
-        options.queue = ah_check_queue(L, lua_gettop(L));
-    }
-    options.notify = ah_opt_bool(L, 2, "notify", options.queue != NULL);
-    char cwd[PATH_MAX];
-    const char *directory = ah_opt_cstring(L, 2, "cwd", NULL);
-    if (directory == NULL || directory[0] != '/') {
-        if (getcwd(cwd, sizeof cwd) == NULL) {
-            return luaL_error(L, "the working directory is gone");
-        }
-        directory = directory == NULL ? cwd : lua_pushfstring(L, "%s/%s", cwd, directory);
-    }
-    options.cwd = directory;
-    const char *shell = ah_opt_cstring(L, 2, "shell", "/bin/sh");
-    options.argv = push_argv(L, 1, shell, &options.command);
-    options.env = push_env(L, 2);
-    struct handle *handle = push_handle(L);
-    struct ah_err err;
-    if (ah_task_run(ah_services_get(L)->runner, &options, &handle->task, &err) < 0) {
-        return ah_push_failure(L, &err, NULL);
-    }
-    return 1;
 }
 
 /* ---- asking ---- */
@@ -283,10 +116,117 @@ static int task_wait(lua_State *L)
     return wait_again(L, LUA_OK, 0);
 }
 
+/* ---- waiting for the first of several ---- */
+
+/* list deadline: pushes task, status, details of the first that has ended, or nothing. */
+static int push_first_ended(lua_State *L)
+{
+    lua_Integer count = luaL_len(L, 1);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, 1, i);
+        struct ah_task *task = check_task(L, -1);
+        if (has_ended(task)) {
+            return 1 + push_state(L, task);
+        }
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static int wait_any_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    lua_settop(L, 2);
+    int pushed = push_first_ended(L);
+    if (pushed > 0) {
+        return pushed;
+    }
+    double left = lua_tonumber(L, 2) - (double)ah_clock_now() / 1e9;
+    if (left <= 0) {
+        lua_pushnil(L);
+        lua_pushliteral(L, "none of the tasks has ended in that time");
+        lua_pushliteral(L, "TIMEOUT");
+        return 3;
+    }
+    lua_Integer count = luaL_len(L, 1);
+    lua_createtable(L, (int)count, 0); /* list deadline ids */
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_rawgeti(L, 1, i);
+        lua_pushinteger(L, (lua_Integer)ah_task_wake_id(check_task(L, -1)));
+        lua_rawseti(L, 3, i);
+        lua_pop(L, 1);
+    }
+    return ah_wait_any(L, 3, left, 0, wait_any_again);
+}
+
+/* task.wait_any(list, timeout) -> task, status, details | nil, message, "TIMEOUT" */
+static int task_wait_any(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_argcheck(L, luaL_len(L, 1) > 0, 1, "the list is empty");
+    double timeout = luaL_optnumber(L, 2, HUGE_VAL);
+    lua_settop(L, 1);
+    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout);
+    return wait_any_again(L, LUA_OK, 0);
+}
+
 static int task_waitable(lua_State *L)
 {
     lua_pushinteger(L, (lua_Integer)ah_task_wake_id(check_task(L, 1)));
     return 1;
+}
+
+/* ---- input ---- */
+
+static int write_more(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    struct ah_task *task = check_task(L, 1);
+    size_t len;
+    const char *bytes = lua_tolstring(L, 2, &len);
+    bool end = lua_toboolean(L, 3);
+    size_t done = (size_t)lua_tointeger(L, 5);
+    size_t taken = 0;
+    int rc = ah_task_write(task, bytes + done, len - done, end, &taken);
+    done += taken;
+    if (rc == 0 && done == len) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    double left = lua_tonumber(L, 4) - (double)ah_clock_now() / 1e9;
+    struct ah_err err;
+    if (rc == -EINVAL) {
+        return luaL_error(L, "the task was started without stdin = true or pty = true");
+    } else if (rc < 0) {
+        ah_err_set(&err, rc, "the command has ended or does not read any more");
+        return ah_push_failure(L, &err, NULL);
+    } else if (left <= 0) {
+        ah_err_set(&err, -ETIMEDOUT, "the command does not read: %zu of %zu bytes were taken", done,
+                   len);
+        return ah_push_failure(L, &err, "TIMEOUT");
+    }
+    lua_pushinteger(L, (lua_Integer)done);
+    lua_replace(L, 5);
+    return ah_wait(L, ah_task_wake_id(task), left, 0, write_more);
+}
+
+/* task:write(bytes, { close, timeout }) -> true | nil, message, code */
+static int task_write(lua_State *L)
+{
+    static const char *const known[] = {"close", "timeout", NULL};
+    check_task(L, 1);
+    luaL_checktype(L, 2, LUA_TSTRING);
+    lua_settop(L, 3);
+    ah_opt_check(L, 3, known);
+    bool end = ah_opt_bool(L, 3, "close", false);
+    double timeout = ah_opt_seconds(L, 3, "timeout", 10);
+    lua_settop(L, 2);
+    lua_pushboolean(L, end);
+    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout);
+    lua_pushinteger(L, 0); /* task bytes end deadline done */
+    return write_more(L, LUA_OK, 0);
 }
 
 /* ---- output ---- */
@@ -377,7 +317,7 @@ static int task_kill(lua_State *L)
     double grace = ah_opt_seconds(L, 2, "grace", -1);
     const char *by = ah_opt_cstring(L, 2, "by", "a script");
     if (grace < 0) {
-        grace = default_number(L, "grace");
+        grace = ah_task_default(L, "grace");
     }
     lua_pushboolean(L, ah_task_kill(task, grace, by));
     return 1;
@@ -426,8 +366,8 @@ static int task_index(lua_State *L)
 
 static int task_eq(lua_State *L)
 {
-    const struct handle *a = luaL_testudata(L, 1, TYPE);
-    const struct handle *b = luaL_testudata(L, 2, TYPE);
+    const struct ah_task_handle *a = luaL_testudata(L, 1, TYPE);
+    const struct ah_task_handle *b = luaL_testudata(L, 2, TYPE);
     lua_pushboolean(L, a != NULL && b != NULL && a->task == b->task);
     return 1;
 }
@@ -443,7 +383,7 @@ static int task_tostring(lua_State *L)
 static int task_get(lua_State *L)
 {
     const char *id = luaL_checkstring(L, 1);
-    struct handle *handle = push_handle(L);
+    struct ah_task_handle *handle = ah_task_push_handle(L);
     handle->task = ah_runner_find(ah_services_get(L)->runner, id);
     if (handle->task == NULL) {
         lua_pushnil(L);
@@ -451,31 +391,47 @@ static int task_get(lua_State *L)
     return 1;
 }
 
+/* The references of a list until they have moved into handles, which may raise. */
+struct list_box {
+    struct ah_task **tasks;
+    size_t next;
+    size_t count;
+};
+
+static int list_box_gc(lua_State *L)
+{
+    struct list_box *box = lua_touserdata(L, 1);
+    while (box->next < box->count) {
+        ah_task_unref(box->tasks[box->next++]);
+    }
+    free(box->tasks);
+    box->tasks = NULL;
+    return 0;
+}
+
 /* task.list() -> { task, ... }, oldest first */
 static int task_list(lua_State *L)
 {
-    struct ah_task **tasks;
-    size_t count;
-    if (ah_runner_list(ah_services_get(L)->runner, &tasks, &count) < 0) {
+    struct list_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = (struct list_box){0};
+    luaL_setmetatable(L, TYPE ".list");
+    if (ah_runner_list(ah_services_get(L)->runner, &box->tasks, &box->count) < 0) {
         return luaL_error(L, "out of memory");
     }
-    /* Handles first, so that nothing is lost should one of them not be had: the references are
-     * moved into them one by one without anything that can raise. */
-    lua_newtable(L);
-    for (size_t i = 0; i < count; i++) {
-        struct handle *handle = push_handle(L);
-        handle->task = tasks[i];
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    lua_createtable(L, (int)box->count, 0);
+    while (box->next < box->count) {
+        struct ah_task_handle *handle = ah_task_push_handle(L);
+        handle->task = box->tasks[box->next++];
+        lua_rawseti(L, -2, (lua_Integer)box->next);
     }
-    free(tasks);
     return 1;
 }
 
-/* task.set_output_dir(path); task.set_max_running(count): for the host's own Lua */
-static int task_set_output_dir(lua_State *L)
+/* task.set_dir(path); task.set_max_running(count): for the host's own Lua */
+static int task_set_dir(lua_State *L)
 {
-    const char *path = check_plain(L, 1, "path");
-    if (ah_runner_set_output_dir(ah_services_get(L)->runner, path) < 0) {
+    const char *path = ah_task_check_text(L, 1, "path");
+    if (ah_runner_set_dir(ah_services_get(L)->runner, path) < 0) {
         return luaL_error(L, "out of memory");
     }
     return 0;
@@ -492,23 +448,32 @@ static int task_set_max_running(lua_State *L)
 int luaopen_agenthost_task(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"run", task_run},
+        {"run", ah_lua_task_run},
         {"get", task_get},
         {"list", task_list},
-        {"set_output_dir", task_set_output_dir},
+        {"wait_any", task_wait_any},
+        {"set_dir", task_set_dir},
         {"set_max_running", task_set_max_running},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
-        {"status", task_status},           {"wait", task_wait}, {"waitable", task_waitable},
-        {"output", task_output},           {"kill", task_kill}, {"set_notify", task_set_notify},
-        {"acknowledge", task_acknowledge}, {NULL, NULL},
+        {"status", task_status},
+        {"wait", task_wait},
+        {"waitable", task_waitable},
+        {"output", task_output},
+        {"write", task_write},
+        {"kill", task_kill},
+        {"set_notify", task_set_notify},
+        {"acknowledge", task_acknowledge},
+        {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", task_gc}, {"__eq", task_eq}, {"__tostring", task_tostring}, {NULL, NULL}};
+    static const luaL_Reg list_meta[] = {{"__gc", list_box_gc}, {NULL, NULL}};
     static const luaL_Reg fd_meta[] = {{"__gc", fd_box_close}, {NULL, NULL}};
     ah_handle_type(L, TYPE, NULL, meta);
     ah_handle_type(L, TYPE ".fd", NULL, fd_meta);
+    ah_handle_type(L, TYPE ".list", NULL, list_meta);
     luaL_getmetatable(L, TYPE);
     luaL_newlib(L, methods);
     lua_pushcclosure(L, task_index, 1);

@@ -40,10 +40,11 @@ static struct {
     struct outgoing **end;
     int epoll_fd;
     int signal_fd;
+    uint32_t link_events; /* what the epoll set looks for at the link */
     bool host_gone;
     char run[128];
     char *packet; /* AH_LINK_MAX + 1 bytes: where the next one is received */
-} self = {.end = &self.first};
+} self = {.end = &self.first, .link_events = EPOLLIN};
 
 static void flush_outgoing(void)
 {
@@ -67,13 +68,20 @@ static void flush_outgoing(void)
         }
         free(sent);
     }
-    struct epoll_event event = {.events = EPOLLIN | (self.first != NULL ? EPOLLOUT : 0),
-                                .data.ptr = &self};
-    epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, AH_LINK_FD, &event);
+    uint32_t events = EPOLLIN | (self.first != NULL ? EPOLLOUT : 0);
+    if (events != self.link_events) {
+        struct epoll_event event = {.events = events, .data.ptr = &self};
+        epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, AH_LINK_FD, &event);
+        self.link_events = events;
+    }
 }
 
 static void send_packet(int rc, struct ah_buf *packet)
 {
+    if (self.host_gone) {
+        ah_buf_clear(packet); /* the ledger has it */
+        return;
+    }
     struct outgoing *out = rc == 0 ? malloc(sizeof *out + packet->len) : NULL;
     if (out != NULL) {
         out->next = NULL;
@@ -96,6 +104,13 @@ static void tell_started(const struct ah_link_started *started)
     struct ah_buf packet;
     ah_buf_init(&packet, AH_LINK_MAX);
     send_packet(ah_link_put_started(&packet, started), &packet);
+}
+
+static void tell_written(const struct ah_link_written *written)
+{
+    struct ah_buf packet;
+    ah_buf_init(&packet, AH_LINK_MAX);
+    send_packet(ah_link_put_written(&packet, written), &packet);
 }
 
 static void tell_ended(const struct ah_link_ended *ended)
@@ -122,6 +137,7 @@ static void handle_packet(const char *packet, size_t len)
     struct ah_link_hello hello;
     struct ah_link_spawn spawn;
     struct ah_link_kill kill_order;
+    struct ah_link_write write_order;
     switch (ah_link_type(packet, len)) {
     case AH_LINK_HELLO:
         if (ah_link_get_hello(packet, len, &hello) == 0) {
@@ -140,6 +156,11 @@ static void handle_packet(const char *packet, size_t len)
     case AH_LINK_KILL:
         if (ah_link_get_kill(packet, len, &kill_order) == 0) {
             tasks_kill(&self.tasks, &kill_order);
+        }
+        break;
+    case AH_LINK_WRITE:
+        if (ah_link_get_write(packet, len, &write_order) == 0) {
+            tasks_write(&self.tasks, &write_order);
         }
         break;
     default:
@@ -193,10 +214,9 @@ static void run_once(int64_t deadline)
         } else if (events[i].data.ptr == &self.signal_fd) {
             read_signals();
         } else {
-            tasks_leader_exited(&self.tasks, events[i].data.ptr);
+            tasks_handle_event(&self.tasks, events[i].data.ptr, events[i].events);
         }
     }
-    /* Last, because a new task may get the address of one that has just ended. */
     if (readable && !self.host_gone) {
         receive_packets();
     }
@@ -216,6 +236,25 @@ static void settle_descriptors(void)
     }
 }
 
+static void survive(int signal)
+{
+    (void)signal; /* the write that raised it says so, too */
+}
+
+/* All at their default, whatever was inherited, but for those that a write may raise. A handler in
+ * place of SIG_IGN, because commands would inherit that. */
+static void set_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigemptyset(&action.sa_mask);
+    for (int signal = 1; signal < NSIG; signal++) {
+        sigaction(signal, &action, NULL); /* fails for KILL, STOP and libc's own: as it should */
+    }
+    action.sa_handler = survive;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+}
+
 static int set_up(void)
 {
     int type;
@@ -228,6 +267,8 @@ static int set_up(void)
     settle_descriptors();
     setsid();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    /* A write that fails is told, and does not end us; tasks get the default action back. */
+    set_signals();
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
@@ -248,7 +289,9 @@ static int set_up(void)
     setrlimit(RLIMIT_NOFILE, &most); /* one descriptor a task; tasks get the old limit back */
     self.tasks.epoll_fd = self.epoll_fd;
     self.tasks.run = self.run;
+    self.tasks.ledger_fd = -1;
     self.tasks.started = tell_started;
+    self.tasks.written = tell_written;
     self.tasks.ended = tell_ended;
     struct epoll_event link = {.events = EPOLLIN, .data.ptr = &self};
     struct epoll_event signal = {.events = EPOLLIN, .data.ptr = &self.signal_fd};
@@ -259,22 +302,42 @@ static int set_up(void)
     return 0;
 }
 
-/* The host is gone: TERM to everything, a grace, KILL, until nobody is left. */
+/* The host is gone: TERM to everything that is not detached, a grace, KILL, until nobody is left.
+ */
 static void end_everything(void)
 {
     epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, AH_LINK_FD, NULL);
-    struct proc_match all = {.descendants = true};
+    struct proc_match all = {
+        .descendants = true,
+        .spare = tasks_is_detached_group,
+        .spare_marked = tasks_any_detached(&self.tasks) ? tasks_is_detached_marker : NULL,
+        .spare_data = &self.tasks,
+    };
     proc_signal(&all, SIGTERM);
-    tasks_end_all(&self.tasks, SHUTDOWN_GRACE);
+    tasks_end_all(&self.tasks, SHUTDOWN_GRACE, "by the end of agenthost");
     int64_t deadline = ah_clock_now() + SHUTDOWN_GRACE;
     while (proc_signal(&all, 0) > 0 && ah_clock_now() < deadline) {
-        tasks_tick(&self.tasks);
         run_once(ah_clock_now() + 20LL * 1000000);
+        tasks_tick(&self.tasks);
     }
     deadline = ah_clock_now() + KILL_PATIENCE;
     while (proc_signal(&all, SIGKILL) > 0 && ah_clock_now() < deadline) {
         run_once(ah_clock_now() + 5LL * 1000000);
         tasks_tick(&self.tasks);
+    }
+    /* The last ones have died since the last look: their ends belong into the ledger, too. */
+    tasks_finish_exited(&self.tasks);
+}
+
+/* Stays with the detached tasks until they have ended, so that the ledger says how. */
+static void outlive_host(void)
+{
+    if (!tasks_any_detached(&self.tasks)) {
+        return; /* the host takes the closing of the link for the end: not before it is one */
+    }
+    close(AH_LINK_FD);
+    while (tasks_any_detached(&self.tasks)) {
+        run_once(tasks_tick(&self.tasks));
     }
 }
 
@@ -288,5 +351,6 @@ int main(void)
         run_once(tasks_tick(&self.tasks));
     }
     end_everything();
+    outlive_host();
     return 0;
 }

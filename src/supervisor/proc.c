@@ -1,6 +1,7 @@
 #include "proc.h"
 
 #include "core/io.h"
+#include "core/superlink.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -69,6 +70,20 @@ static bool has_marker(int proc_fd, pid_t pid, const struct proc_match *match, c
     return false;
 }
 
+static bool is_spared(int proc_fd, pid_t pid, const struct proc_match *match, char *data)
+{
+    if (match->spare_marked == NULL) {
+        return false;
+    }
+    ssize_t len = read_file(proc_fd, pid, "environ", data, ENVIRON_MAX);
+    for (const char *at = data; len > 0 && at < data + len; at += strlen(at) + 1) {
+        if (strncmp(at, AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) == 0) {
+            return match->spare_marked(match->spare_data, at);
+        }
+    }
+    return false;
+}
+
 /* All processes of the machine, unordered. */
 static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_count)
 {
@@ -113,21 +128,29 @@ static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_co
     return 0;
 }
 
-static bool is_descendant(const struct process *list, size_t count, pid_t pid, pid_t ancestor)
+static const struct process *find_process(const struct process *list, size_t count, pid_t pid)
 {
-    /* Parents are looked up in a list made at one moment; a bound guards against a loop in it. */
-    for (int depth = 0; depth < 256 && pid > 1; depth++) {
-        const struct process *found = NULL;
-        for (size_t i = 0; i < count && found == NULL; i++) {
-            found = list[i].pid == pid ? &list[i] : NULL;
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].pid == pid) {
+            return &list[i];
         }
-        if (found == NULL) {
+    }
+    return NULL;
+}
+
+static bool is_descendant(const struct process *list, size_t count, const struct process *p,
+                          const struct proc_match *match)
+{
+    pid_t ancestor = getpid();
+    /* Parents are looked up in a list made at one moment; a bound guards against a loop in it. */
+    for (int depth = 0; depth < 256 && p != NULL && p->pid > 1; depth++) {
+        if (match->spare != NULL && match->spare(match->spare_data, p->group)) {
             return false;
         }
-        if (found->parent == ancestor) {
+        if (p->parent == ancestor) {
             return true;
         }
-        pid = found->parent;
+        p = find_process(list, count, p->parent);
     }
     return false;
 }
@@ -140,7 +163,7 @@ int proc_signal(const struct proc_match *match, int signal)
     int matched = 0;
     int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int rc = proc_fd >= 0 ? list_processes(proc_fd, &list, &count) : -errno;
-    if (rc == 0 && match->marker != NULL) {
+    if (rc == 0 && (match->marker != NULL || match->spare_marked != NULL)) {
         environment = malloc(ENVIRON_MAX);
         rc = environment != NULL ? 0 : -ENOMEM;
     }
@@ -152,7 +175,8 @@ int proc_signal(const struct proc_match *match, int signal)
             continue;
         }
         if ((match->group != 0 && p->group == match->group) ||
-            (match->descendants && is_descendant(list, count, p->pid, self)) ||
+            (match->descendants && is_descendant(list, count, p, match) &&
+             !is_spared(proc_fd, p->pid, match, environment)) ||
             (match->marker != NULL && has_marker(proc_fd, p->pid, match, environment))) {
             matched++;
             if (signal != 0 && (match->spared == 0 || p->group != match->spared)) {

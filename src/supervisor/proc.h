@@ -15,8 +15,13 @@ struct proc_match {
     pid_t spared;       /* members of this group count, but are sent nothing; 0: none */
     const char *marker; /* "NAME=value" in the environment; NULL: do not look */
     bool marker_prefix; /* the marker is the start of the variable, not all of it */
-    bool descendants;   /* every descendant of this process */
     bool only_children; /* of those that match, only the children of this process */
+    bool descendants;   /* every descendant of this process... */
+    /* ...but those for whose group or an ancestor's, or for whose AH_LINK_MARKER variable (all of
+     * it, "NAME=value"), one of these says true. NULL: does not say so. */
+    bool (*spare)(const void *data, pid_t group);
+    bool (*spare_marked)(const void *data, const char *variable);
+    const void *spare_data;
 };
 
 /* Sends signal (0: none) to every living process that matches one of the questions, this process

@@ -7,17 +7,60 @@
  *             zombie until then, so that the group's number cannot belong to anybody else
  *   LEFTOVER  the command has ended by itself and was reported, but processes that it started
  *             still live; watched only so that the output file keeps its limit
+ *   DEAD      done with; freed by the next tick, because events for it may still be at hand
  *
- * Single-threaded. Every order is answered with exactly one AH_LINK_ENDED.
+ * Single-threaded. Every order is answered with exactly one end, which is in the ledger before it
+ * is reported.
  */
 #pragma once
 
+#include "core/buf.h"
 #include "core/superlink.h"
+#include "core/task_status.h"
 #include "spawn.h"
 
 #define TASKS_MAX 4096
 
-struct task;
+enum task_state { TASK_RUNNING, TASK_ENDING, TASK_LEFTOVER, TASK_DEAD };
+
+/* What an event of the epoll set is about. */
+struct watch {
+    enum { WATCH_LEADER, WATCH_STREAM } kind;
+    struct task *task;
+};
+
+struct task {
+    struct task *next;
+    uint64_t number;
+    char *id;
+    char *command; /* for what is said of it; with the next two until it has ended */
+    char *cwd;
+    char *ledger;
+    char *output;
+    uint64_t max_output;
+    int64_t grace_ns;
+    int64_t started;
+    bool detached;
+    pid_t pid; /* also the number of its group */
+    int pidfd; /* -1 once the leader has ended */
+    struct watch leader;
+    size_t slot;
+    enum task_state state;
+    enum ah_task_status end_as; /* ENDING: TIMEOUT or KILLED */
+    char reason[128];           /* ENDING: why */
+    int64_t deadline;           /* of the command; AH_CLOCK_NEVER: none */
+    int64_t kill_at;            /* ENDING: when the grace is over */
+    int64_t next_check;         /* ENDING: who is left; else: the output's size */
+    int rounds;      /* ENDING: how often KILL was sent; LEFTOVER: how often it was watched */
+    bool unsure;     /* LEFTOVER: whether it has left anything is not yet known */
+    bool group_gone; /* LEFTOVER: the group's number may belong to somebody else by now */
+    /* stream.h: stdin by a pipe, or a terminal */
+    int stream;        /* -1: none */
+    int stream_output; /* a terminal's: the output file */
+    bool stream_end;   /* close it when all is written */
+    struct watch stream_watch;
+    struct ah_buf waiting; /* not yet written */
+};
 
 struct tasks {
     struct task *first;
@@ -26,23 +69,39 @@ struct tasks {
     const char *run; /* the host's name */
     struct rlimit files;
     struct spawn_slot *slots;
-    size_t last_slot; /* where to go on looking for a free one */
-    int strays;       /* adopted children that are known to be of leftovers */
+    size_t last_slot;  /* where to go on looking for a free one */
+    char *ledger_path; /* of the open ledger */
+    int ledger_fd;     /* -1: none */
+    int strays;        /* adopted children that are known to be of leftovers */
     void (*started)(const struct ah_link_started *started);
+    void (*written)(const struct ah_link_written *written);
     void (*ended)(const struct ah_link_ended *ended);
 };
 
-/* Carries out an order; failures are reported through `ended`, too. */
+/* Carries out an order; failures are reported as an end, too. */
 void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order);
 
-/* Ends a task; unknown numbers (it has just ended) are ignored. */
+/* Ends a task, or feeds it; unknown numbers (it has just ended) are ignored. */
 void tasks_kill(struct tasks *tasks, const struct ah_link_kill *order);
+void tasks_write(struct tasks *tasks, const struct ah_link_write *order);
 
-/* Takes all of them for ending; for when TERM has been sent to everything. */
-void tasks_end_all(struct tasks *tasks, int64_t grace_ns);
+/* Takes all that are not detached for ending; for when TERM has been sent to everything. */
+void tasks_end_all(struct tasks *tasks, int64_t grace_ns, const char *reason);
 
-/* To call when a task's pidfd is readable. */
-void tasks_leader_exited(struct tasks *tasks, struct task *task);
+/* Reports the ends of those that are ending and whose command has exited, without a look for what
+ * they have left: for when everything has been ended. */
+void tasks_finish_exited(struct tasks *tasks);
+
+/* Whether a detached task still runs. */
+bool tasks_any_detached(const struct tasks *tasks);
+
+/* Whether a process of this group, or with this marker ("NAME=value"), belongs to a detached task.
+ * For proc_signal. */
+bool tasks_is_detached_group(const void *tasks, pid_t group);
+bool tasks_is_detached_marker(const void *tasks, const char *variable);
+
+/* To call with each event of the epoll set that is about a task. */
+void tasks_handle_event(struct tasks *tasks, const struct watch *watch, uint32_t events);
 
 /* Does what is due at this moment, and returns when to call again (AH_CLOCK_NEVER: no need). */
 int64_t tasks_tick(struct tasks *tasks);

@@ -1,4 +1,55 @@
 --- Every example runs without a key and without a network.
-local program = require("support.program")
+local case <const> = require("support.case")
+local lfs <const> = require("lfs")
 
-local examples <const> = AGENTHOST_ROOT .. "/examples"
+local root <const> = arg[0]:match("^(.*)/[^/]+/[^/]+$") or ".."
+local examples <const> = require("agenthost.sys").realpath(root) .. "/examples"
+
+local t
+
+before_each(function()
+  t = case.new()
+end)
+
+after_each(function()
+  t:finish()
+end)
+
+local function run(...)
+  local result = t:run({ ... })
+  assert.equal("", result.stderr)
+  assert.equal(0, result.code)
+  return result.stdout
+end
+
+describe("an example", function()
+  it("agent.lua and word_count.lua: a first agent and a first tool", function()
+    local out = run(examples .. "/agent.lua", "--model", "scripted/word_count_model.lua", "-p",
+      "How long is notes.txt?")
+    assert.equal("I counted: notes.txt has 4 words\n", out)
+    assert.equal("one two three, four\n", t.place:read("notes.txt"))
+  end)
+
+  it("background.lua: commands report by themselves, one after the other", function()
+    local out = run(examples .. "/background.lua")
+    assert.equal("Build and tests are running.\n", t.place:read("notes.txt"))
+    local first = out:find("notice task %x+ completed: sleep 1")
+    local second = out:find("notice task %x+ failed: sleep 2")
+    assert.is_true(first and second and first < second)
+    assert.matches("That is the whole picture%.\n$", out)
+  end)
+
+  it("provider_echo.lua: a provider of one's own", function()
+    assert.equal("echo: hello\n", run(examples .. "/provider_echo.lua", "-p", "hello"))
+  end)
+
+  it("is named in the README of the folder", function()
+    local file <close> = assert(io.open(examples .. "/README.md"))
+    local readme = file:read("a")
+    for name in lfs.dir(examples) do
+      if name:find("%.lua$") or name:find("%.sh$") then
+        assert.is_truthy(readme:find("`" .. name .. "`", 1, true), name .. " is missing there")
+      end
+    end
+  end)
+end)

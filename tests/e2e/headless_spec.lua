@@ -92,8 +92,8 @@ describe("output", function()
     assert.equal("claude-test-1", lines[1].model)
     assert.equal(t.place.work, lines[1].cwd)
     local tools = table.concat(lines[1].tools, " ")
-    assert.equal("bash read_file write_file edit_file background_run check_background "
-      .. "background_output background_kill", tools)
+    assert.equal("bash read_file write_file edit_file background_run monitor check_background "
+      .. "background_wait background_output background_write background_kill", tools)
     local kinds = {}
     for i, block in ipairs(lines[3].message.content) do
       kinds[i] = block.type

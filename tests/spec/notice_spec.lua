@@ -11,7 +11,7 @@ describe("agenthost.notice", function()
 
   setup(function()
     base = temp.directory()
-    task.set_output_dir(base)
+    task.set_dir(base)
   end)
 
   teardown(function()

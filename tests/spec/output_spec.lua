@@ -9,7 +9,7 @@ describe("agenthost.output", function()
 
   setup(function()
     base = temp.directory()
-    task.set_output_dir(base)
+    task.set_dir(base)
   end)
 
   teardown(function()

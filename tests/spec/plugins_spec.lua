@@ -62,7 +62,8 @@ describe("plugin", function()
 
   it("tools are those of the lesson, and more", function()
     assert.same({ "bash", "read_file", "write_file", "edit_file", "background_run",
-      "check_background", "background_output", "background_kill" }, made.tools:names())
+      "monitor", "check_background", "background_wait", "background_output", "background_write",
+      "background_kill" }, made.tools:names())
   end)
 
   describe("shell: bash", function()

@@ -1,7 +1,12 @@
 local async = require("agenthost.async")
+local ledger = require("agenthost.ledger")
 local queue = require("agenthost.queue")
 local sys = require("agenthost.sys")
-local raised = require("support.temp").raised
+local task = require("agenthost.task")
+local temp = require("support.temp")
+
+local raised = temp.raised
+local FAR <const> = 30 -- seconds: a bound that no passing test reaches
 
 local function texts(notices)
   local found = {}
@@ -70,6 +75,16 @@ describe("agenthost.queue", function()
     assert.same({ "b", "c", "d" }, texts(q:drain()))
     assert.equal(3, q:ack(4))
     assert.equal(0, q:requeue())
+  end)
+
+  it("acknowledges all that is in flight when it is not said up to where", function()
+    push("a", "b", "c")
+    q:drain()
+    push("d")
+    assert.equal(3, q:ack())
+    assert.equal(0, q:ack())
+    assert.equal(0, q:requeue())
+    assert.same({ "d" }, texts(q:drain()))
   end)
 
   it("acknowledges only what is in flight", function()
@@ -163,5 +178,116 @@ describe("agenthost.queue", function()
       outer = inner
     end
     assert.matches("the queue is closed", raised(outer.drain, outer))
+  end)
+end)
+
+-- What the ledger says of ends: owed until the message that tells them is on disk.
+describe("q:ack", function()
+  local base, q
+
+  before_each(function()
+    base = temp.directory()
+    task.set_dir(base)
+    q = queue.new()
+  end)
+
+  after_each(function()
+    q:close()
+    temp.remove(base)
+  end)
+
+  local function ended(options)
+    options = options or {}
+    options.queue = q
+    local one = assert(task.run("exit 3", options))
+    assert.equal("failed", (one:wait(FAR)))
+    return one
+  end
+
+  local function undelivered()
+    local ids = {}
+    for i, one in ipairs(ledger.undelivered(assert(ledger.read(base .. "/tasks.jsonl")))) do
+      ids[i] = one.id
+    end
+    return ids
+  end
+
+  it("notes that an end is delivered", function()
+    local a, b = ended(), ended()
+    assert.same({ a.id, b.id }, undelivered())
+    local notices = q:drain()
+    assert.same({ a.id, b.id }, undelivered()) -- drained is not yet on disk
+    assert.equal(1, q:ack(notices[1].seq))
+    assert.same({ b.id }, undelivered())
+    assert.equal(1, q:ack())
+    assert.same({}, undelivered())
+  end)
+
+  it("notes nothing for what was put back", function()
+    local a = ended()
+    q:drain()
+    q:requeue()
+    assert.equal(0, q:ack())
+    assert.same({ a.id }, undelivered())
+  end)
+
+  it("notes what a tool has told: acknowledged first", function()
+    local a = ended()
+    assert.is_true(a:acknowledge())
+    assert.equal(0, #q)
+    assert.same({ a.id }, undelivered()) -- the message of the tool is not on disk
+    assert.equal(1, q:ack())
+    assert.same({}, undelivered())
+    assert.equal(0, q:ack())
+    assert.is_true(a:acknowledge())
+  end)
+
+  -- The tool's message did not come to be, and the tool tells it again.
+  it("notes what was acknowledged, put back, and acknowledged again", function()
+    local a, b = ended(), ended()
+    assert.is_true(b:acknowledge())
+    assert.equal(1, #q)
+    assert.equal(1, q:requeue())
+    assert.equal(2, #q)
+    assert.is_true(b:acknowledge())
+    assert.equal(1, #q)
+    q:drain()
+    q:requeue()
+    local order = {}
+    for i, notice in ipairs(q:drain()) do
+      order[i] = notice.task
+    end
+    assert.same({ a.id, b.id }, order)
+    assert.equal(2, q:ack())
+    assert.same({}, undelivered())
+  end)
+
+  it("leaves other kinds of notices and ends that nobody asked for alone", function()
+    q:push({ kind = "test", task = "00000000" })
+    ended({ notify = false })
+    q:drain()
+    assert.equal(1, q:ack())
+    assert.same({}, undelivered())
+    assert.is_nil(sys.read_file(base .. "/tasks.jsonl"):find("delivered", 1, true))
+  end)
+
+  it("says so when the ledger cannot be written, and forgets them all the same", function()
+    ended()
+    q:drain()
+    temp.remove(base)
+    temp.write(base, "in the way")
+    local other = queue.new() -- another ledger in between, so that this one is opened anew
+    task.set_dir(base .. "-other")
+    local one = assert(task.run("true", { queue = other }))
+    one:wait(FAR)
+    other:drain()
+    assert.equal(1, other:ack())
+    other:close()
+    temp.remove(base .. "-other")
+    local count, message, code = q:ack()
+    assert.is_nil(count)
+    assert.matches("^the ledger could not be written: ", message)
+    assert.equal("ENOTDIR", code)
+    assert.equal(0, q:requeue())
   end)
 end)

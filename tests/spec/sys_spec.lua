@@ -236,3 +236,65 @@ describe("terminal", function()
     assert.matches("expected 0, 1 or 2", raised(sys.isatty, 3))
   end)
 end)
+
+describe("sys.port_is_open", function()
+  it("is true exactly while something listens", function()
+    local flags = "/tmp/ah-sys-" .. sys.random_hex(8)
+    assert(sys.mkdir_private(flags))
+    local pipe <close> = assert(io.popen(("exec python3 -uc '%s' %s"):format([[
+import os, socket, sys, time
+for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    try:
+        s = socket.socket(family)
+        s.bind((address, 0))
+    except OSError:
+        print(0)
+        continue
+    s.listen()
+    print(s.getsockname()[1])
+    while not os.path.exists(sys.argv[1] + "/" + address):
+        time.sleep(0.01)
+    s.close()
+    print("closed")
+]], flags)))
+    for _, address in ipairs({ "127.0.0.1", "::1" }) do
+      local port = math.tointeger(tonumber(pipe:read("l")))
+      if port ~= 0 then -- 0: this machine has no such address
+        assert.is_true(sys.port_is_open(port))
+        assert(sys.write_file(flags .. "/" .. address, ""))
+        assert.equal("closed", pipe:read("l"))
+        assert.is_false(sys.port_is_open(port))
+      end
+    end
+    os.execute("rm -r " .. flags)
+  end)
+
+  it("says what is wrong with its argument", function()
+    for _, port in ipairs({ 0, 65536, -1 }) do
+      assert.matches("not a port", raised(sys.port_is_open, port))
+    end
+    assert.matches("number expected", raised(sys.port_is_open))
+  end)
+end)
+
+describe("sys.signal_group", function()
+  it("signals every process of a group", function()
+    local pipe = assert(io.popen("setsid sh -c 'echo $$; sleep 60 & exec sleep 60'"))
+    local group = pipe:read("n")
+    assert.is_true(sys.signal_group(group, "TERM"))
+    assert.equal("\n", pipe:read("a")) -- both are gone
+    pipe:close()
+    local ok, message, code = sys.signal_group(0x7FFFFFFE, "KILL") -- beyond any pid
+    assert.is_nil(ok)
+    assert.matches("cannot signal the process group 2147483646", message, 1, true)
+    assert.equal("ESRCH", code)
+  end)
+
+  it("refuses what is no group of a task, and other signals", function()
+    for _, group in ipairs({ 1, 0, -1, -4711, 1 << 40 }) do
+      assert.matches("not a process group", raised(sys.signal_group, group, "TERM"))
+    end
+    assert.matches("invalid option 'STOP'", raised(sys.signal_group, 4711, "STOP"))
+    assert.matches("string expected", raised(sys.signal_group, 4711))
+  end)
+end)

@@ -1,4 +1,5 @@
 local async = require("agenthost.async")
+local ledger = require("agenthost.ledger")
 local queue = require("agenthost.queue")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -11,7 +12,7 @@ local base
 
 setup(function()
   base = temp.directory()
-  task.set_output_dir(base .. "/out/deep")
+  task.set_dir(base .. "/out/deep")
 end)
 
 teardown(function()
@@ -94,11 +95,11 @@ describe("task.run", function()
   it("writes to a file that only its user can read", function()
     local one = run("echo x")
     one:wait(FAR)
-    assert.equal(base .. "/out/deep/" .. one.id .. ".log", one.output_path)
+    assert.equal(base .. "/out/deep/tasks/" .. one.id .. ".log", one.output_path)
     assert.matches("^%x%x%x%x%x%x%x%x$", one.id)
     assert.equal("x\n", (sys.read_file(one.output_path)))
     assert.equal(tonumber("600", 8), sys.stat(one.output_path).mode)
-    assert.equal(tonumber("700", 8), sys.stat(base .. "/out/deep").mode)
+    assert.equal(tonumber("700", 8), sys.stat(base .. "/out/deep/tasks").mode)
   end)
 
   it("keeps order when not all may run at once", function()
@@ -136,6 +137,19 @@ describe("task.run", function()
       { { "x", { max_output = 1.5 } },
         "option 'max_output': expected a whole number, got a number" },
       { { "x", { notify = 1 } }, "option 'notify': expected true or false, got a number" },
+      { { "x", { lifetime = "forever" } },
+        "option 'lifetime': expected 'session' or 'detached', got 'forever'" },
+      { { "x", { lifetime = true } }, "option 'lifetime': expected a string, got a boolean" },
+      { { "x", { stdin = "text" } }, "option 'stdin': expected true or false, got a string" },
+      { { "x", { pty = 1 } }, "option 'pty': expected true or false, got a number" },
+      { { "x", { limits = 5 } }, "expected a table of options, got a number" },
+      { { "x", { limits = { max_memor = 5 } } },
+        "unknown option 'max_memor'; did you mean 'max_memory'?" },
+      { { "x", { limits = { max_memory = 5 } } }, "option 'max_memory': expected 1048576 to " },
+      { { "x", { limits = { max_cpu = 0 } } }, "option 'max_cpu': expected 1 to " },
+      { { "x", { limits = { max_files = 2 } } }, "option 'max_files': expected 3 to " },
+      { { "x", { limits = { max_files = 1.5 } } }, "option 'max_files': expected a whole number" },
+      { { "x", { limits = { nice = 20 } } }, "option 'nice': expected -20 to 19" },
       { { "x", { queue = {} } }, "agenthost.queue expected, got table" },
       { { "x", { env = "A=1" } }, "option 'env': expected a table, got a string" },
       { { "x", { env = { [1] = "x" } } }, "option 'env': name: expected a string, got a number" },
@@ -170,9 +184,9 @@ describe("task.run", function()
 
   it("fails when the output directory cannot be made", function()
     temp.write(base .. "/file", "x")
-    task.set_output_dir(base .. "/file/out")
+    task.set_dir(base .. "/file/out")
     local one, message, code = task.run("true")
-    task.set_output_dir(base .. "/out/deep")
+    task.set_dir(base .. "/out/deep")
     assert.is_nil(one)
     assert.matches(base .. "/file", message, 1, true)
     assert.equal("ENOTDIR", code)
@@ -492,6 +506,270 @@ describe("the notice of an end", function()
   end)
 end)
 
+describe("limits", function()
+  it("are set for the command", function()
+    assert.equal("262144\n7\n50\n", (printed("ulimit -v; ulimit -t; ulimit -n",
+      { limits = { max_memory = 256 << 20, max_cpu = 7, max_files = 50 } })))
+    local before = tonumber((printed("nice")))
+    assert.equal(math.min(before + 4, 19), tonumber((printed("nice", { limits = { nice = 4 } }))))
+    assert.equal("completed", select(2, printed("true", { limits = {} })))
+  end)
+
+  it("that cannot be set are an error that says so", function()
+    local _, status, state = printed("true", { limits = { max_files = 0x7fffffff } })
+    assert.equal("error", status)
+    assert.matches("^cannot set its limits: ", state.reason)
+  end)
+end)
+
+describe("task:write", function()
+  it("feeds the standard input, until it is closed", function()
+    local one = run("cat; echo over", { stdin = true })
+    assert.is_true(one:write("one\n"))
+    assert.is_true(one:write("\0two\xff\n", { close = true }))
+    assert.equal("completed", (one:wait(FAR)))
+    assert.equal("one\n\0two\xff\nover\n", (one:output()))
+    assert.same({ nil, "the command has ended or does not read any more", "EPIPE" },
+      { one:write("x") })
+  end)
+
+  it("closes with nothing to say, and takes nothing after that", function()
+    local one = run("cat", { stdin = true })
+    assert.is_true(one:write("", { close = true }))
+    assert.equal("EPIPE", select(3, one:write("x")))
+    assert.equal("completed", (one:wait(FAR)))
+  end)
+
+  it("carries megabytes, in and outside a job, while others go on", function()
+    local bytes = ("0123456789abcdef"):rep(3 << 16)
+    local one = run("exec cat", { stdin = true })
+    assert.is_true(one:write(bytes))
+    async.run(function()
+      local ticks = 0
+      local ticker = async.spawn(function()
+        while true do
+          async.sleep(0.001)
+          ticks = ticks + 1
+        end
+      end)
+      assert.is_true(one:write(bytes, { close = true }))
+      assert.equal("completed", (one:wait(FAR)))
+      ticker:cancel()
+      assert.is_true(ticks > 0)
+    end)
+    assert.equal(2 * #bytes, select(2, one:output()))
+    local out = sys.read_file(one.output_path, 1 << 30)
+    assert.is_true(out == bytes .. bytes)
+  end)
+
+  it("gives up when nobody reads, and says how much was taken", function()
+    local one = run("exec sleep 60", { stdin = true })
+    for _, inside in ipairs({ false, true }) do
+      local function write()
+        return one:write(("x"):rep(2 << 20), { timeout = 0.05 })
+      end
+      local ok, message, code
+      if inside then
+        ok, message, code = async.run(write)
+      else
+        ok, message, code = write()
+      end
+      assert.is_nil(ok)
+      assert.matches("^the command does not read: %d+ of 2097152 bytes were taken$", message)
+      assert.equal("TIMEOUT", code)
+    end
+    one:kill({ grace = 0 })
+    one:wait(FAR)
+  end)
+
+  it("ends when the task does", function()
+    local one = running("exec sleep 60", { stdin = true })
+    async.run(function()
+      local writer = async.spawn(function() return one:write(("x"):rep(4 << 20)) end)
+      async.sleep(0)
+      one:kill({ grace = 0 })
+      assert.same({ nil, "the command has ended or does not read any more", "EPIPE" },
+        { writer:wait() })
+    end)
+  end)
+
+  it("may come before the start", function()
+    task.set_max_running(1)
+    local first = running("exec sleep 60")
+    local second = run("cat", { stdin = true })
+    assert.is_true(second:write("early", { close = true }))
+    assert.equal("queued", (second:status()))
+    first:kill({ grace = 0 })
+    assert.equal("completed", (second:wait(FAR)))
+    assert.equal("early", (second:output()))
+    task.set_max_running(64)
+  end)
+
+  it("types at a terminal", function()
+    local one = run("stty -echo; test -t 1 && echo ready; read line; echo \"got $line\"; cat",
+      { pty = true })
+    async.run(function()
+      while one:output() ~= "ready\r\n" do
+        async.wait_any({ one:waitable() }, 0.01)
+      end
+      assert.is_true(one:write("hello\n"))
+      assert.is_true(one:write("", { close = true }))
+      assert.equal("completed", (one:wait(FAR)))
+    end)
+    assert.equal("ready\r\ngot hello\r\n", (one:output()))
+    assert.equal("24 80\r\n", (printed("stty size", { pty = true })))
+  end)
+
+  it("says what is wrong with its arguments", function()
+    local one = run("exec sleep 60")
+    assert.matches("the task was started without stdin = true or pty = true",
+      raised(one.write, one, "x"), 1, true)
+    assert.matches("string expected", raised(one.write, one, 7))
+    assert.matches("string expected", raised(one.write, one))
+    assert.matches("unknown option 'closed'; did you mean 'close'?",
+      raised(one.write, one, "x", { closed = true }), 1, true)
+    assert.matches("option 'timeout': expected seconds >= 0",
+      raised(one.write, one, "x", { timeout = -1 }), 1, true)
+    one:kill({ grace = 0 })
+    one:wait(FAR)
+  end)
+end)
+
+describe("task.wait_any", function()
+  local slow
+
+  before_each(function()
+    slow = run("exec sleep 60")
+  end)
+
+  after_each(function()
+    slow:kill({ grace = 0 })
+    slow:wait(FAR)
+  end)
+
+  it("gives the first that ends, with its status and state", function()
+    local quick = run("exit 3")
+    local one, status, state = task.wait_any({ slow, quick }, FAR)
+    assert.equal(quick, one)
+    assert.same({ "failed", 3 }, { status, state.code })
+    one, status = task.wait_any({ quick, slow }, 0) -- it has ended already
+    assert.same({ quick.id, "failed" }, { one.id, status })
+    assert.equal(quick.id, task.wait_any({ slow, quick }).id)
+  end)
+
+  it("gives the first in the list of several that have ended", function()
+    local a, b = run("true"), run("true")
+    a:wait(FAR)
+    b:wait(FAR)
+    assert.equal(b.id, task.wait_any({ slow, b, a }, FAR).id)
+  end)
+
+  it("ends with its time, in and outside a job", function()
+    local over <const> = { nil, "none of the tasks has ended in that time", "TIMEOUT" }
+    assert.same(over, { task.wait_any({ slow }, 0) })
+    assert.same(over, { task.wait_any({ slow, slow }, 0.02) })
+    async.run(function()
+      assert.same(over, { task.wait_any({ slow }, 0.02) })
+      assert.same(over, { task.wait_any({ slow }, 0) })
+    end)
+  end)
+
+  it("lets other jobs go on, and can be cancelled", function()
+    async.run(function()
+      local go = base .. "/wait-any-go"
+      local quick = run(("until test -e %s; do sleep 0.01; done"):format(go))
+      local waiter = async.spawn(function() return task.wait_any({ slow, quick }, FAR) end)
+      local other = async.spawn(function() return task.wait_any({ slow }) end)
+      async.sleep(0)
+      temp.write(go, "")
+      assert.equal(quick, (waiter:wait()))
+      other:cancel("enough")
+      assert.equal("enough", raised(other.wait, other))
+      assert.is_false(select(2, slow:status()).ended)
+    end)
+  end)
+
+  it("serves many who wait for the same", function()
+    async.run(function()
+      local quick = run("sleep 0.05")
+      local function wait() return (task.wait_any({ slow, quick }, FAR)) end
+      for _, job in ipairs(async.all({ wait, wait, wait })) do
+        assert.equal(quick, job.results[2])
+      end
+    end)
+  end)
+
+  it("says what is wrong with its arguments", function()
+    assert.matches("table expected", raised(task.wait_any, slow))
+    assert.matches("the list is empty", raised(task.wait_any, {}))
+    assert.matches("agenthost.task expected", raised(task.wait_any, { slow, "x" }))
+    assert.matches("number expected", raised(task.wait_any, { slow }, "x"))
+  end)
+end)
+
+describe("lifetime", function()
+  -- A run of agenthost of its own, whose task waits for the file `go`; it prints the task's id.
+  local function host(lifetime, how)
+    local dir = base .. "/host-" .. sys.random_hex(4)
+    local script = temp.write(dir .. "/host.lua", ([[
+      local task = require("agenthost.task")
+      local async = require("agenthost.async")
+      task.set_dir(%q)
+      local one = task.run("echo ready; until test -e %s/go; do sleep 0.02; done; exit 3",
+        { lifetime = %q })
+      async.run(function()
+        while one:output() == "" do async.wait_any({ one:waitable() }, 0.01) end
+      end)
+      print(one.id)
+      io.stdout:flush()
+      %s
+    ]]):format(dir, dir, lifetime, how))
+    local pipe = assert(io.popen(temp.quote(sys.realpath("/proc/self/exe")) .. " "
+      .. temp.quote(script) .. " 2>&1 </dev/null"))
+    local id = pipe:read("l")
+    pipe:close()
+    assert.matches("^%x+$", id)
+    return dir, id
+  end
+
+  local function record(dir, id)
+    for _, one in ipairs(assert(ledger.read(dir .. "/tasks.jsonl"))) do
+      if one.id == id then
+        return one
+      end
+    end
+  end
+
+  -- Waits until its end is in the ledger.
+  local function ended(dir, id)
+    local deadline = sys.now() + FAR
+    repeat
+      async.sleep(0.01)
+      assert(sys.now() < deadline, "no end in the ledger")
+    until record(dir, id).status ~= "running"
+    return record(dir, id)
+  end
+
+  for _, how in ipairs({ "os.exit(0)", "os.execute('kill -KILL $PPID')" }) do
+    it("detached goes on behind its host, and its end is noted: " .. how, function()
+      local dir, id = host("detached", how)
+      local one = record(dir, id)
+      assert.same({ "running", true }, { one.status, one.detached })
+      assert.is_true(ledger.is_alive(one))
+      temp.write(dir .. "/go", "")
+      one = ended(dir, id)
+      assert.same({ "failed", 3 }, { one.status, one.code })
+    end)
+
+    it("session ends with its host: " .. how, function()
+      local dir, id = host("session", how)
+      local one = ended(dir, id)
+      assert.same({ "killed", "by the end of agenthost" }, { one.status, one.reason })
+      assert.is_false(ledger.is_alive(one))
+    end)
+  end
+end)
+
 describe("a task handle", function()
   it("is found by its id", function()
     local one = run("true")
@@ -522,7 +800,8 @@ describe("a task handle", function()
 
   it("is checked", function()
     local one = run("true")
-    for _, method in ipairs({ "status", "wait", "output", "kill", "set_notify", "acknowledge" }) do
+    for _, method in ipairs({ "status", "wait", "waitable", "output", "write", "kill",
+      "set_notify", "acknowledge" }) do
       assert.matches("agenthost.task expected", raised(one[method], {}))
     end
     assert.equal("agenthost.task", getmetatable(one))
@@ -534,6 +813,6 @@ describe("for the host", function()
     for _, count in ipairs({ 0, 4001, -1 }) do
       assert.matches("expected 1 to 4000", raised(task.set_max_running, count))
     end
-    assert.matches("path: expected a string", raised(task.set_output_dir, 7))
+    assert.matches("path: expected a string", raised(task.set_dir, 7))
   end)
 end)

@@ -2,7 +2,7 @@
 
 packages_build="cmake ninja-build gcc libc6-dev pkg-config liblua5.4-dev libcurl4-openssl-dev
   lua-cjson-dev libedit-dev ca-certificates"
-packages_tests="libcmocka-dev lua-busted python3 tmux procps git"
+packages_tests="libcmocka-dev lua-busted python3 tmux procps strace git"
 packages_checks="clang libclang-rt-14-dev clang-format-14 clang-tidy-14 lua-check"
 
 install_packages() {

@@ -65,6 +65,21 @@ static void drain(struct kit *kit, size_t cap, uint64_t first, size_t count)
     }
 }
 
+/* Acknowledges and frees; how many there were, oldest first. */
+static size_t acknowledge(struct kit *kit, uint64_t seq)
+{
+    size_t count = 0;
+    uint64_t last = 0;
+    for (struct ah_notice *notice = ah_queue_ack(kit->queue, seq); notice != NULL; count++) {
+        struct ah_notice *next = notice->next;
+        assert_true(notice->seq <= seq && notice->seq > last);
+        last = notice->seq;
+        ah_notice_free(notice);
+        notice = next;
+    }
+    return count;
+}
+
 static void test_push_posts_and_counts(void **state)
 {
     struct kit *kit = *state;
@@ -83,15 +98,15 @@ static void test_acknowledge(void **state)
 {
     struct kit *kit = *state;
     push(kit, 5);
-    assert_int_equal(ah_queue_ack(kit->queue, 5), 0); /* nothing is in flight */
+    assert_int_equal(acknowledge(kit, 5), 0); /* nothing is in flight */
     drain(kit, 3, 1, 3);
     assert_int_equal(ah_queue_count(kit->queue), 2);
-    assert_int_equal(ah_queue_ack(kit->queue, 0), 0);
-    assert_int_equal(ah_queue_ack(kit->queue, 2), 2);
-    assert_int_equal(ah_queue_ack(kit->queue, 2), 0);
-    assert_int_equal(ah_queue_ack(kit->queue, UINT64_MAX), 1); /* pending ones stay */
+    assert_int_equal(acknowledge(kit, 0), 0);
+    assert_int_equal(acknowledge(kit, 2), 2);
+    assert_int_equal(acknowledge(kit, 2), 0);
+    assert_int_equal(acknowledge(kit, UINT64_MAX), 1); /* pending ones stay */
     drain(kit, 64, 4, 2);
-    assert_int_equal(ah_queue_ack(kit->queue, 5), 2);
+    assert_int_equal(acknowledge(kit, 5), 2);
     assert_int_equal(ah_queue_push(kit->queue, new_notice(0, 0)), 6);
 }
 
@@ -113,34 +128,65 @@ static void test_requeue_keeps_the_order(void **state)
     assert_int_equal(ah_queue_requeue(kit->queue), 6); /* with nothing pending */
     push(kit, 1);                                      /* goes behind them */
     drain(kit, 64, 1, 7);
-    assert_int_equal(ah_queue_ack(kit->queue, 7), 7);
+    assert_int_equal(acknowledge(kit, 7), 7);
     push(kit, 1);
     drain(kit, 64, 8, 1);
 }
 
-static void test_remove(void **state)
+static void test_withdraw(void **state)
 {
     struct kit *kit = *state;
     push(kit, 5);
-    assert_false(ah_queue_remove(kit->queue, 0));
-    assert_false(ah_queue_remove(kit->queue, 6));
-    assert_true(ah_queue_remove(kit->queue, 5)); /* the last: a push still finds the end */
-    assert_false(ah_queue_remove(kit->queue, 5));
+    assert_false(ah_queue_withdraw(kit->queue, 0));
+    assert_false(ah_queue_withdraw(kit->queue, 6));
+    assert_true(ah_queue_withdraw(kit->queue, 5)); /* the last: a push still finds the end */
+    assert_false(ah_queue_withdraw(kit->queue, 5));
     push(kit, 1);
-    assert_true(ah_queue_remove(kit->queue, 1)); /* the first */
-    assert_true(ah_queue_remove(kit->queue, 3)); /* one between */
+    assert_true(ah_queue_withdraw(kit->queue, 1)); /* the first */
+    assert_true(ah_queue_withdraw(kit->queue, 3)); /* one between */
+    assert_int_equal(ah_queue_count(kit->queue), 3);
     const struct ah_notice *notices[8];
     assert_int_equal(ah_queue_drain(kit->queue, notices, 8), 3);
     assert_int_equal(notices[0]->seq, 2);
     assert_int_equal(notices[1]->seq, 4);
     assert_int_equal(notices[2]->seq, 6);
-    assert_false(ah_queue_remove(kit->queue, 4)); /* in flight */
+    assert_false(ah_queue_withdraw(kit->queue, 4)); /* in flight */
     push(kit, 1);
-    assert_true(ah_queue_remove(kit->queue, 7)); /* the only one */
+    assert_true(ah_queue_withdraw(kit->queue, 7)); /* the only one */
     push(kit, 1);
-    assert_int_equal(ah_queue_requeue(kit->queue), 3);
-    assert_true(ah_queue_remove(kit->queue, 4));
-    assert_int_equal(ah_queue_count(kit->queue), 3);
+    assert_int_equal(ah_queue_requeue(kit->queue), 7); /* the withdrawn ones, too */
+    assert_int_equal(ah_queue_count(kit->queue), 8);
+    assert_true(ah_queue_withdraw(kit->queue, 4));
+    assert_int_equal(ah_queue_count(kit->queue), 7);
+    assert_int_equal(acknowledge(kit, 8), 1);
+    assert_false(ah_queue_withdraw(kit->queue, 4)); /* acknowledged */
+}
+
+/* What is withdrawn is acknowledged with what was drained, up to the same number. */
+static void test_withdrawn_is_in_flight(void **state)
+{
+    struct kit *kit = *state;
+    push(kit, 4);
+    assert_true(ah_queue_withdraw(kit->queue, 3));
+    drain(kit, 1, 1, 1);
+    assert_int_equal(acknowledge(kit, 2), 1);
+    assert_int_equal(acknowledge(kit, 3), 1);
+    drain(kit, 1, 2, 1);
+    assert_true(ah_queue_withdraw(kit->queue, 4));
+    assert_int_equal(ah_queue_count(kit->queue), 0);
+    assert_int_equal(acknowledge(kit, UINT64_MAX), 2);
+}
+
+/* However they got into flight, putting them back restores their order: a message tells ends in the
+ * order in which they came. */
+static void test_requeue_after_withdraw(void **state)
+{
+    struct kit *kit = *state;
+    push(kit, 4);
+    assert_true(ah_queue_withdraw(kit->queue, 3));
+    drain(kit, 1, 1, 1);
+    assert_int_equal(ah_queue_requeue(kit->queue), 2);
+    drain(kit, 64, 1, 4);
 }
 
 static void test_references(void **state)
@@ -202,7 +248,7 @@ static void test_threads(void **state)
                 int64_t thread = notices[i]->fields[0].as.integer;
                 assert_int_equal(notices[i]->fields[1].as.integer, next[thread]++);
             }
-            assert_int_equal(ah_queue_ack(kit->queue, last), n);
+            assert_int_equal(acknowledge(kit, last), n);
         }
     }
     for (int i = 0; i < THREADS; i++) {
@@ -212,33 +258,39 @@ static void test_threads(void **state)
     assert_int_equal(ah_queue_count(kit->queue), 0);
 }
 
-static void *remove_all(void *argument)
+static void *withdraw_all(void *argument)
 {
     struct kit *kit = argument;
-    size_t removed = 0;
+    size_t withdrawn = 0;
     for (uint64_t seq = 1; seq <= PUSHES; seq++) {
-        removed += ah_queue_remove(kit->queue, seq) ? 1 : 0;
+        withdrawn += ah_queue_withdraw(kit->queue, seq) ? 1 : 0;
     }
-    return (void *)removed;
+    return (void *)withdrawn;
 }
 
-/* A notice is either removed or drained, never both and never neither. */
-static void test_remove_against_drain(void **state)
+/* A notice is either withdrawn or drained, never both and never neither. */
+static void test_withdraw_against_drain(void **state)
 {
     struct kit *kit = *state;
     push(kit, PUSHES);
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, remove_all, kit), 0);
+    assert_int_equal(pthread_create(&thread, NULL, withdraw_all, kit), 0);
     size_t drained = 0;
     const struct ah_notice *notices[16];
     size_t n;
     while ((n = ah_queue_drain(kit->queue, notices, 16)) > 0) {
         drained += n;
-        ah_queue_ack(kit->queue, notices[n - 1]->seq);
     }
-    void *removed = NULL;
-    pthread_join(thread, &removed);
-    assert_int_equal(drained + (size_t)removed, PUSHES);
+    void *withdrawn = NULL;
+    pthread_join(thread, &withdrawn);
+    assert_int_equal(drained + (size_t)withdrawn, PUSHES);
+    size_t count = 0;
+    for (struct ah_notice *notice = ah_queue_ack(kit->queue, UINT64_MAX); notice != NULL; count++) {
+        struct ah_notice *next = notice->next;
+        ah_notice_free(notice);
+        notice = next;
+    }
+    assert_int_equal(count, PUSHES);
 }
 
 int main(void)
@@ -247,10 +299,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_push_posts_and_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_acknowledge, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requeue_keeps_the_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_withdrawn_is_in_flight, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_requeue_after_withdraw, setup, teardown),
         cmocka_unit_test_setup_teardown(test_references, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_remove_against_drain, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_withdraw_against_drain, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

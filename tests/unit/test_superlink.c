@@ -1,5 +1,6 @@
 /* The protocol of host and supervisor: what was put comes out, and nothing else gets in. */
 #include "core/superlink.h"
+#include "core/task_status.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -20,22 +21,34 @@ static char *env[] = {(char *)"A=1", (char *)"B", (char *)"", NULL};
 static const struct ah_link_hello hello = {.run = "run-1", .sweep = 1};
 static const struct ah_link_spawn spawn = {.task = 0xdeadbeef,
                                            .id = "deadbeef",
+                                           .command = "echo \xff",
+                                           .label = "",
                                            .cwd = "/tmp",
                                            .output = "/tmp/out.log",
+                                           .ledger = "/tmp/tasks.jsonl",
+                                           .flags = AH_LINK_OWED | AH_LINK_PTY,
+                                           .nice = -20,
                                            .timeout_ns = INT64_MAX,
                                            .grace_ns = 0,
                                            .max_output = UINT64_MAX,
+                                           .max_memory = UINT64_MAX - 1,
+                                           .max_cpu = 3,
+                                           .max_files = 4,
                                            .argc = 3,
                                            .argv = argv,
                                            .envc = 3,
                                            .env = env};
-static const struct ah_link_kill kill_order = {.task = 7, .grace_ns = 5};
+static const struct ah_link_kill kill_order = {.task = 7, .grace_ns = 5, .by = "the model"};
+static const struct ah_link_write write_order = {
+    .task = 7, .end = 1, .len = 4, .data = "a\0\n\xff"};
 static const struct ah_link_started started = {.task = 7, .pid = 4711};
+static const struct ah_link_written written = {.task = 7, .len = 65536, .error = EPIPE};
 static const struct ah_link_ended ended = {.task = 7,
-                                           .how = AH_LINK_NOT_STARTED,
-                                           .cause = AH_LINK_TIMEOUT,
-                                           .value = -3,
-                                           .stage = AH_LINK_STAGE_EXEC};
+                                           .status = AH_TASK_TIMEOUT,
+                                           .code = -1,
+                                           .signal = 15,
+                                           .run_ns = INT64_MAX,
+                                           .reason = "its time was over"};
 
 static int put(struct ah_buf *packet, enum ah_link_type type)
 {
@@ -46,6 +59,10 @@ static int put(struct ah_buf *packet, enum ah_link_type type)
         return ah_link_put_spawn(packet, &spawn);
     case AH_LINK_KILL:
         return ah_link_put_kill(packet, &kill_order);
+    case AH_LINK_WRITE:
+        return ah_link_put_write(packet, &write_order);
+    case AH_LINK_WRITTEN:
+        return ah_link_put_written(packet, &written);
     case AH_LINK_STARTED:
         return ah_link_put_started(packet, &started);
     case AH_LINK_ENDED:
@@ -66,7 +83,9 @@ static int get(const void *data, size_t len, enum ah_link_type type)
         struct ah_link_hello hello;
         struct ah_link_spawn spawn;
         struct ah_link_kill kill;
+        struct ah_link_write write;
         struct ah_link_started started;
+        struct ah_link_written written;
         struct ah_link_ended ended;
     } out;
     memset(&out, 0xa5, sizeof out);
@@ -78,7 +97,8 @@ static int get(const void *data, size_t len, enum ah_link_type type)
     case AH_LINK_SPAWN:
         rc = ah_link_get_spawn(packet, len, &out.spawn);
         if (rc == 0) {
-            text += strlen(out.spawn.id) + strlen(out.spawn.cwd) + strlen(out.spawn.output);
+            text += strlen(out.spawn.id) + strlen(out.spawn.cwd) + strlen(out.spawn.output) +
+                    strlen(out.spawn.command) + strlen(out.spawn.label) + strlen(out.spawn.ledger);
             for (uint32_t i = 0; i < out.spawn.argc; i++) {
                 text += strlen(out.spawn.argv[i]);
             }
@@ -93,12 +113,26 @@ static int get(const void *data, size_t len, enum ah_link_type type)
         break;
     case AH_LINK_KILL:
         rc = ah_link_get_kill(packet, len, &out.kill);
+        text += rc == 0 ? strlen(out.kill.by) : 0;
+        break;
+    case AH_LINK_WRITE:
+        rc = ah_link_get_write(packet, len, &out.write);
+        if (rc == 0) {
+            assert_true(out.write.len <= AH_LINK_WRITE_MAX);
+            assert_ptr_equal(out.write.data + out.write.len, packet + len);
+            text += out.write.len;
+        }
+        break;
+    case AH_LINK_WRITTEN:
+        rc = ah_link_get_written(packet, len, &out.written);
         break;
     case AH_LINK_STARTED:
         rc = ah_link_get_started(packet, len, &out.started);
         break;
     case AH_LINK_ENDED:
         rc = ah_link_get_ended(packet, len, &out.ended);
+        text += rc == 0 ? strlen(out.ended.reason) : 0;
+        assert_true(rc < 0 || ah_task_status_is_end(out.ended.status));
         break;
     }
     assert_true(text < len || rc < 0);
@@ -128,6 +162,12 @@ static void test_round_trips(void **state)
     assert_int_equal(ah_link_get_spawn(packet.data, packet.len, &s), 0);
     assert_int_equal(s.task, spawn.task);
     assert_string_equal(s.id, spawn.id);
+    assert_string_equal(s.command, spawn.command);
+    assert_string_equal(s.label, spawn.label);
+    assert_string_equal(s.ledger, spawn.ledger);
+    assert_int_equal(s.flags, AH_LINK_OWED | AH_LINK_PTY);
+    assert_int_equal(s.nice, -20);
+    assert_true(s.max_memory == UINT64_MAX - 1 && s.max_cpu == 3 && s.max_files == 4);
     assert_string_equal(s.cwd, spawn.cwd);
     assert_string_equal(s.output, spawn.output);
     assert_true(s.timeout_ns == INT64_MAX && s.grace_ns == 0 && s.max_output == UINT64_MAX);
@@ -147,6 +187,16 @@ static void test_round_trips(void **state)
     assert_int_equal(ah_link_get_kill(packet.data, packet.len, &k), 0);
     assert_int_equal(k.task, 7);
     assert_int_equal(k.grace_ns, 5);
+    assert_string_equal(k.by, "the model");
+    struct ah_link_write w;
+    assert_int_equal(ah_link_put_write(&packet, &write_order), 0);
+    assert_int_equal(ah_link_get_write(packet.data, packet.len, &w), 0);
+    assert_true(w.task == 7 && w.end == 1 && w.len == 4);
+    assert_memory_equal(w.data, write_order.data, 4);
+    struct ah_link_written wr;
+    assert_int_equal(ah_link_put_written(&packet, &written), 0);
+    assert_int_equal(ah_link_get_written(packet.data, packet.len, &wr), 0);
+    assert_true(wr.task == 7 && wr.len == 65536 && wr.error == EPIPE);
     struct ah_link_started st;
     assert_int_equal(ah_link_put_started(&packet, &started), 0);
     assert_int_equal(ah_link_get_started(packet.data, packet.len, &st), 0);
@@ -155,7 +205,9 @@ static void test_round_trips(void **state)
     struct ah_link_ended e;
     assert_int_equal(ah_link_put_ended(&packet, &ended), 0);
     assert_int_equal(ah_link_get_ended(packet.data, packet.len, &e), 0);
-    assert_memory_equal(&e, &ended, sizeof e);
+    assert_true(e.task == 7 && e.status == AH_TASK_TIMEOUT && e.code == -1 && e.signal == 15);
+    assert_true(e.run_ns == INT64_MAX);
+    assert_string_equal(e.reason, ended.reason);
     ah_buf_clear(&packet);
 }
 
@@ -219,7 +271,8 @@ static void test_wrong_headers(void **state)
 /* Where the count of argv stands in the packet of `spawn`. */
 static size_t argc_offset(void)
 {
-    return 12 + 8 + (4 + 9) + (4 + 5) + (4 + 13) + 3 * 8;
+    size_t texts = (4 + 9) + (4 + 7) + (4 + 1) + (4 + 5) + (4 + 13) + (4 + 17);
+    return 12 + 8 + texts + 2 * 4 + 6 * 8;
 }
 
 static void test_bad_lists_and_texts(void **state)
@@ -259,7 +312,12 @@ static void test_bad_lists_and_texts(void **state)
     negative.grace_ns = -1;
     assert_int_equal(ah_link_put_spawn(&packet, &negative), 0);
     assert_int_equal(get(packet.data, packet.len, AH_LINK_SPAWN), -EBADMSG);
-    assert_int_equal(ah_link_put_kill(&packet, &(struct ah_link_kill){.grace_ns = -1}), 0);
+    negative = spawn;
+    negative.timeout_ns = -1;
+    assert_int_equal(ah_link_put_spawn(&packet, &negative), 0);
+    assert_int_equal(get(packet.data, packet.len, AH_LINK_SPAWN), -EBADMSG);
+    struct ah_link_kill impatient = {.grace_ns = -1, .by = ""};
+    assert_int_equal(ah_link_put_kill(&packet, &impatient), 0);
     assert_int_equal(get(packet.data, packet.len, AH_LINK_KILL), -EBADMSG);
     ah_buf_clear(&packet);
 }
@@ -304,6 +362,57 @@ static void test_limits(void **state)
     ah_buf_clear(&packet);
 }
 
+/* The length of a WRITE is bounded, and agrees with the packet. */
+static void test_write_lengths(void **state)
+{
+    (void)state;
+    static char bytes[AH_LINK_WRITE_MAX + 1];
+    struct ah_buf packet;
+    ah_buf_init(&packet, 0);
+    struct ah_link_write most = {.task = 1, .len = AH_LINK_WRITE_MAX, .data = bytes};
+    assert_int_equal(ah_link_put_write(&packet, &most), 0);
+    assert_int_equal(get(packet.data, packet.len, AH_LINK_WRITE), 0);
+    most.len++;
+    assert_int_equal(ah_link_put_write(&packet, &most), -EMSGSIZE);
+    assert_int_equal(packet.len, 0);
+    struct ah_link_write none = {.task = 1, .end = 1, .data = ""};
+    assert_int_equal(ah_link_put_write(&packet, &none), 0);
+    assert_int_equal(get(packet.data, packet.len, AH_LINK_WRITE), 0);
+
+    assert_int_equal(ah_link_put_write(&packet, &write_order), 0);
+    const uint32_t lengths[] = {0, 3, 5, AH_LINK_WRITE_MAX, INT32_MAX, UINT32_MAX};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        memcpy(packet.data + 24, &lengths[i], 4);
+        assert_int_equal(get(packet.data, packet.len, AH_LINK_WRITE), -EBADMSG);
+    }
+    /* One byte more than the bound, with a header and a length that agree. */
+    struct ah_buf large;
+    ah_buf_init(&large, 0);
+    assert_int_equal(ah_buf_add(&large, packet.data, 28), 0);
+    assert_int_equal(ah_buf_add(&large, bytes, sizeof bytes), 0);
+    memcpy(large.data + 8, &(uint32_t){(uint32_t)large.len}, 4);
+    memcpy(large.data + 24, &(uint32_t){sizeof bytes}, 4);
+    assert_int_equal(get(large.data, large.len, AH_LINK_WRITE), -EBADMSG);
+    ah_buf_clear(&large);
+    ah_buf_clear(&packet);
+}
+
+/* An end has the status of an end. */
+static void test_ended_status(void **state)
+{
+    (void)state;
+    struct ah_buf packet;
+    ah_buf_init(&packet, 0);
+    for (uint32_t status = 0; status < 12; status++) {
+        struct ah_link_ended end = ended;
+        end.status = status;
+        assert_int_equal(ah_link_put_ended(&packet, &end), 0);
+        bool is_end = status >= AH_TASK_COMPLETED && status <= AH_TASK_ERROR;
+        assert_int_equal(get(packet.data, packet.len, AH_LINK_ENDED), is_end ? 0 : -EBADMSG);
+    }
+    ah_buf_clear(&packet);
+}
+
 static uint32_t next_random(uint32_t *seed)
 {
     *seed ^= *seed << 13;
@@ -319,7 +428,7 @@ static void test_mutations(void **state)
     uint32_t seed = 20240501;
     unsigned accepted = 0;
     for (int round = 0; round < MUTATIONS; round++) {
-        enum ah_link_type type = AH_LINK_HELLO + next_random(&seed) % 5;
+        enum ah_link_type type = AH_LINK_HELLO + next_random(&seed) % AH_LINK_ENDED;
         struct ah_buf packet;
         ah_buf_init(&packet, 0);
         assert_int_equal(put(&packet, type), 0);
@@ -352,7 +461,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trips),   cmocka_unit_test(test_cut_and_trailing),
         cmocka_unit_test(test_wrong_headers), cmocka_unit_test(test_bad_lists_and_texts),
-        cmocka_unit_test(test_limits),        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_write_lengths),
+        cmocka_unit_test(test_ended_status),  cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,9 +50,13 @@ function Queue:push(notice) end
 ---@return agenthost.Notice[] notices  empty when none waits
 function Queue:drain() end
 
----Forgets the notices in flight up to and including `seq`.
----@param seq integer
----@return integer count  how many those were
+---Forgets the notices in flight up to and including `seq`: what they tell is on disk. That of a task's
+---end is noted in the ledger, so that nobody is told it again after a crash.
+---@param seq? integer  default: all that are in flight
+---@return integer? count  how many those were; nil when the ledger could not be written (they are
+---  forgotten all the same)
+---@return string? message
+---@return string? code
 function Queue:ack(seq) end
 
 ---Puts all notices that are in flight back: in their order, before those that wait.

@@ -202,6 +202,19 @@ function sys.pid() end
 ---Stops this process as Ctrl-Z would; returns when it is continued.
 function sys.stop_self() end
 
+---Sends a signal to every process of a group.
+---@param pgid integer
+---@param signal "TERM"|"KILL"
+---@return boolean? done nil, message, code: ESRCH when there is none, EPERM
+---@return string? message
+---@return string? code
+function sys.signal_group(pgid, signal) end
+
+---Whether something on this machine takes TCP connections on a port. Waits for 0.1 s at most.
+---@param port integer
+---@return boolean
+function sys.port_is_open(port) end
+
 ---Random bytes of the kernel as 2 * count hex digits.
 ---@param count integer  1 to 1024
 ---@return string? hex

@@ -20,12 +20,26 @@ local task = {}
 ---@field timeout? number  seconds > 0, then it is ended; math.huge for none; default defaults.task.timeout
 ---@field grace? number  seconds between TERM and KILL; default defaults.task.grace
 ---@field max_output? integer  bytes, then it is killed; default defaults.task.max_output
+---@field limits? agenthost.TaskLimits
+---@field stdin? boolean  a pipe as standard input, for `task:write`; default: it is empty
+---@field pty? boolean  a terminal of its own (80 columns, 24 rows) as input and output, for programs
+---  that want one; what is written to it with `task:write` is typed
+---@field lifetime? "session"|"detached"  "detached": it goes on when agenthost ends, and its end is
+---  in the ledger; default "session": it ends with agenthost
 ---@field label? string  a name for people
 ---@field queue? agenthost.Queue  where its end is told
 ---@field notify? boolean  whether its end is told there; default: whether there is a queue
 
+---Each of its processes gets them. One that cannot be set is an end with status "error".
+---@class agenthost.TaskLimits
+---@field max_memory? integer  bytes of address space, at least 1 MiB
+---@field max_cpu? integer  seconds of processor time
+---@field max_files? integer  descriptors open at once, at least 3
+---@field nice? integer  -20 to 19, added to the niceness; less than 0 needs the right to
+
 ---Starts a command as soon as fewer than the allowed number run. It has a session of its own, no
----terminal and no standard input; what it prints goes to its output file, stdout and stderr in order.
+---terminal and no standard input unless asked for; what it prints goes to its output file, stdout and
+---stderr in order.
 ---@param command string|string[]  a text for the shell, or a program and its arguments
 ---@param options? agenthost.TaskOptions
 ---@return agenthost.Task? task
@@ -42,9 +56,18 @@ function task.get(id) end
 ---@return agenthost.Task[] tasks  oldest first
 function task.list() end
 
----For the host: where output files go, from the next task on. Made with mode 0700 when it is needed.
+---Waits until one of several has ended. Inside `async.run` other jobs go on meanwhile.
+---@param list agenthost.Task[]  not empty
+---@param timeout? number  seconds; default: no bound
+---@return agenthost.Task? task  the first of the list that has ended; nil when the time is over
+---@return agenthost.TaskStatus|string status  or the message
+---@return agenthost.TaskState|string state  or "TIMEOUT"
+function task.wait_any(list, timeout) end
+
+---For the host: the directory of a session, from the next task on. Output files go to tasks/ID.log
+---in it, the ledger is tasks.jsonl. Made with mode 0700 when it is needed.
 ---@param path string
-function task.set_output_dir(path) end
+function task.set_dir(path) end
 
 ---For the host: how many tasks run at once; the others are queued in order.
 ---@param count integer  1 to 4000; 64 at the start
@@ -99,6 +122,21 @@ function Task:waitable() end
 ---@return integer size  of the whole output, for the next `since`
 function Task:output(options) end
 
+---@class agenthost.TaskWriteOptions
+---@field close? boolean  nothing more comes: it reads its end of file (a terminal: Ctrl-D is typed)
+---@field timeout? number  seconds, default 10: how long to wait for it to read when much waits already
+
+---Hands bytes to a task that was started with `stdin` or `pty`, also before it runs; raises for
+---another. Returns as soon as they are taken, which is not yet read. Inside `async.run` other jobs go
+---on meanwhile.
+---@param bytes string
+---@param options? agenthost.TaskWriteOptions
+---@return true? ok
+---@return string? message
+---@return string? code  "EPIPE": it has ended or reads no more; "TIMEOUT": a part was taken, as the
+---  message says
+function Task:write(bytes, options) end
+
 ---@class agenthost.TaskKillOptions
 ---@field grace? number  seconds between TERM and KILL, default defaults.task.grace
 ---@field by? string  who, for the reason; default "a script"
@@ -112,7 +150,8 @@ function Task:kill(options) end
 ---@param notify boolean
 function Task:set_notify(notify) end
 
----The end has been told by other means: its notice is taken out of the queue, or never pushed.
+---The end is being told by other means (a tool's result): its notice moves into flight, as if it had
+---been drained, or is never pushed. `q:ack` notes that it is on disk, `q:requeue` puts it back.
 ---@return boolean told  false when it has not ended (nothing changes), or the notice is drained already
 function Task:acknowledge() end
 

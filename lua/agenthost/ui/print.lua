@@ -2,7 +2,7 @@
 local async = require("agenthost.async")
 local json = require("agenthost.json")
 local output = require("agenthost.output")
-local reactor = require("agenthost.reactor")
+local signals = require("agenthost.ui.signals")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -115,21 +115,10 @@ function Print:converse(prompt)
   return nil, message, code
 end
 
--- Watches for signals while the run goes on: the first stops it, and the program with it.
-function Print:watch_signals()
-  for name in pairs(EXIT_SIGNAL) do
-    reactor.catch_signal(name)
-  end
-  return async.spawn(function()
-    while true do
-      async.wait(reactor.signal_id())
-      local name = reactor.take_signal()
-      if EXIT_SIGNAL[name] then
-        self.exit_signal = name
-        self:stop()
-      end
-    end
-  end)
+-- The first signal stops the run, and the program with it.
+function Print:on_signal(name)
+  self.exit_signal = name
+  self:stop()
 end
 
 function Print:finish(result, message, code)
@@ -179,7 +168,7 @@ function M.run(agent, prompt, options)
       self:line({ type = "system", subtype = "init", cwd = agent.cwd, model = agent.provider.model,
         tools = json.array(agent.tools:names()) })
     end
-    self:watch_signals()
+    signals.watch({ "INT", "TERM", "HUP" }, function(name) self:on_signal(name) end)
     self.main = async.spawn(function() return self:converse(prompt) end)
     if self.broken then
       self:stop()

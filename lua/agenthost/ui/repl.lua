@@ -3,6 +3,7 @@ local async = require("agenthost.async")
 local line = require("agenthost.line")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
+local signals = require("agenthost.ui.signals")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -183,21 +184,6 @@ function Repl:on_signal(name)
   end
 end
 
-function Repl:watch_signals()
-  for _, name in ipairs({ "INT", "TERM", "HUP", "WINCH", "TSTP" }) do
-    reactor.catch_signal(name)
-  end
-  return async.spawn(function()
-    while true do
-      async.wait(reactor.signal_id())
-      local name = reactor.take_signal()
-      if name then
-        self:on_signal(name)
-      end
-    end
-  end)
-end
-
 -- Lines come from the terminal whenever they are typed; they are taken up one by one when the agent
 -- is idle.
 function Repl:watch_terminal()
@@ -267,7 +253,9 @@ function M.run(agent, options)
   agent.on_event = function(event) self:on_event(event) end
   return async.run(function()
     self:greet()
-    self:watch_signals()
+    signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, function(name)
+      self:on_signal(name)
+    end)
     self:watch_terminal()
     if options.prompt then
       self:run_agent(options.prompt)

@@ -7,7 +7,7 @@ local what, count, width = ...
 count, width = tonumber(count) or 1, tonumber(width)
 local stamp = os.getenv("STAMP")
 local q = queue.new()
-task.set_output_dir(os.getenv("BENCH_DIR") .. "/out/agenthost")
+task.set_dir(os.getenv("BENCH_DIR") .. "/out/agenthost")
 local options = { queue = q, notify = true, max_output = 4 << 30 }
 
 local function drain()

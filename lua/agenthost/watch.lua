@@ -1,0 +1,105 @@
+--- Watching a task while it runs: until a server is ready, and line by line.
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local output = require("agenthost.output")
+local sys = require("agenthost.sys")
+local text = require("agenthost.text")
+
+local M = {}
+
+local function is_ready(task, ready)
+  if ready.port then
+    return sys.port_is_open(ready.port)
+  end
+  return (task:output()):find(ready.pattern) ~= nil
+end
+
+--- Waits until a server that was started as a task is ready.
+---@param task agenthost.Task
+---@param ready { port?: integer, pattern?: string } a TCP port on this machine that takes
+---  connections, or a Lua pattern that the output contains
+---@param timeout number seconds
+---@return boolean? ready nil, message, code when the task has ended ("ENDED") or time is over
+---  ("TIMEOUT"); it goes on running then
+function M.wait_ready(task, ready, timeout)
+  local deadline = sys.now() + timeout
+  while true do
+    local status, state = task:status()
+    if state.ended then
+      return nil, ("it ended before it was ready: %s (%s)"):format(status, output.ending(state)),
+        "ENDED"
+    elseif is_ready(task, ready) then
+      return true
+    elseif sys.now() >= deadline then
+      return nil, ("it was not ready after %g s; it still runs"):format(timeout), "TIMEOUT"
+    end
+    async.wait(task:waitable(), defaults.watch.interval)
+  end
+end
+
+-- The whole lines in `bytes`, and the length of the rest. At the end the rest is a line, too.
+local function split_lines(bytes, ended)
+  local lines, at = {}, 1
+  while true do
+    local stop = bytes:find("\n", at, true)
+    if not stop then
+      break
+    end
+    lines[#lines + 1] = bytes:sub(at, stop - 1)
+    at = stop + 1
+  end
+  local rest = bytes:sub(at)
+  if ended and rest ~= "" then
+    lines[#lines + 1], rest = rest, ""
+  end
+  return lines, #rest
+end
+
+local function matching(lines, pattern)
+  local found = {}
+  for _, line in ipairs(lines) do
+    line = text.clean(line)
+    if line ~= "" and (not pattern or line:find(pattern)) then
+      found[#found + 1] = line
+    end
+  end
+  return found
+end
+
+--- Follows the output of a task and hands over its lines (or those that match) in batches, until it
+--- ends or floods. Waits; to be run as a job of its own.
+---@param task agenthost.Task
+---@param pattern? string a Lua pattern
+---@param on_lines fun(lines: string[])
+---@return boolean? done nil, message, "FLOOD" when more than defaults.watch.flood lines came within
+---  a second
+function M.follow(task, pattern, on_lines)
+  local since, window_start, in_window = 0, sys.now(), 0
+  while true do
+    local _, state = task:status()
+    local bytes, size = task:output({ since = since, head = defaults.watch.bytes, tail = 0 })
+    bytes = bytes:sub(1, defaults.watch.bytes)
+    local lines, rest = split_lines(bytes, state.ended and since + #bytes >= size)
+    if #lines == 0 and #bytes == defaults.watch.bytes then
+      lines, rest = { bytes }, 0 -- a line without end
+    end
+    since = since + #bytes - rest
+    local found = matching(lines, pattern)
+    if sys.now() - window_start >= 1 then
+      window_start, in_window = sys.now(), 0
+    end
+    in_window = in_window + #found
+    if in_window > defaults.watch.flood then
+      return nil, ("more than %d lines a second"):format(defaults.watch.flood), "FLOOD"
+    elseif #found > 0 then
+      on_lines(found)
+    end
+    if state.ended and since >= size then
+      return true
+    elseif #lines == 0 or size == since then
+      async.wait(task:waitable(), defaults.watch.batch)
+    end
+  end
+end
+
+return M
