@@ -247,7 +247,7 @@ static void test_owed_and_delivered(void **state)
     ah_task_set_notify(task, true);
     ah_task_kill(first, 0, "test");
     await_end(kit, task);
-    assert_string_equal(records_of(kit->ledger, ah_task_id(task)), "owed start end");
+    assert_string_equal(records_of(kit->ledger, ah_task_id(task)), "queued owed start end");
     ah_task_unref(first);
     ah_task_unref(task);
 
