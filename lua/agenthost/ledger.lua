@@ -48,9 +48,9 @@ function records.start(task, record)
 end
 
 records["end"] = function(task, record)
-  if task.ended then -- the first one counts: "lost" is what a host says that has not heard of it
-    return
-  end
+  -- The last one counts: it is what was told. A host whose supervisor died says "lost" also of an
+  -- end that the supervisor had noted and could not report any more.
+  task.code, task.signal, task.reason = nil, nil, nil
   task.ended = record.time
   for _, name in ipairs({ "status", "code", "signal", "reason", "seconds" }) do
     task[name] = record[name]

@@ -167,8 +167,10 @@ static bool next_kill(struct ah_runner *runner, struct ah_buf *packet)
     struct ah_task *task = runner->kills_wanted ? runner->youngest : NULL;
     for (; task != NULL && !found; task = task->older) {
         if (task->kill_wanted && !task->state.ended) {
-            struct ah_link_kill order = {
-                .task = task->number, .grace_ns = task->kill_grace_ns, .by = task->killed_by};
+            struct ah_link_kill order = {.task = task->number,
+                                         .grace_ns = task->kill_grace_ns,
+                                         .signal = task->kill_signal,
+                                         .by = task->killed_by};
             task->kill_wanted = false;
             found = ah_link_put_kill(packet, &order) == 0;
         }

@@ -115,6 +115,7 @@ int ah_link_put_kill(struct ah_buf *packet, const struct ah_link_kill *kill)
     struct writer w = begin(packet, AH_LINK_KILL);
     put_u64(&w, kill->task);
     put_u64(&w, (uint64_t)kill->grace_ns);
+    put_u32(&w, kill->signal);
     put_text(&w, kill->by);
     return finish(&w);
 }
@@ -315,8 +316,9 @@ int ah_link_get_kill(const void *packet, size_t len, struct ah_link_kill *ret_ki
     struct reader r = open_packet(packet, len, AH_LINK_KILL);
     struct ah_link_kill kill = {.task = get_u64(&r)};
     kill.grace_ns = (int64_t)get_u64(&r);
+    kill.signal = get_u32(&r);
     kill.by = get_text(&r);
-    int rc = kill.grace_ns < 0 ? -EBADMSG : end_packet(&r);
+    int rc = kill.grace_ns < 0 || kill.signal > AH_LINK_SIGNAL_MAX ? -EBADMSG : end_packet(&r);
     if (rc == 0) {
         *ret_kill = kill;
     }

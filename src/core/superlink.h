@@ -67,9 +67,12 @@ struct ah_link_spawn {
     char **env; /* "NAME=value" sets, "NAME" unsets; NULL at the end */
 };
 
+#define AH_LINK_SIGNAL_MAX 31 /* the signals that everybody has */
+
 struct ah_link_kill {
     uint64_t task;
     int64_t grace_ns; /* 0: KILL at once */
+    uint32_t signal;  /* what comes before KILL; 0: TERM */
     const char *by;   /* who wants it, for the reason */
 };
 

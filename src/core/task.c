@@ -437,6 +437,11 @@ uint64_t ah_task_wake_id(const struct ah_task *task)
 
 bool ah_task_kill(struct ah_task *task, double grace, const char *by)
 {
+    return ah_task_kill_with(task, 0, grace, by);
+}
+
+bool ah_task_kill_with(struct ah_task *task, int signal, double grace, const char *by)
+{
     struct ah_runner *runner = task->runner;
     pthread_mutex_lock(&runner->lock);
     bool alive = !task->state.ended;
@@ -448,6 +453,7 @@ bool ah_task_kill(struct ah_task *task, double grace, const char *by)
                 task->kill_grace_ns = grace_ns;
             }
             task->kill_wanted = true;
+            task->kill_signal = (uint32_t)signal;
             runner->kills_wanted = true;
         } else {
             char reason[128];

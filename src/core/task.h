@@ -104,6 +104,9 @@ uint64_t ah_task_wake_id(const struct ah_task *task); /* posted when it starts a
  * had not ended; its end comes later, as always. */
 bool ah_task_kill(struct ah_task *task, double grace, const char *by);
 
+/* The same with another signal than TERM as the first one. */
+bool ah_task_kill_with(struct ah_task *task, int signal, double grace, const char *by);
+
 /* Whether its end is told by a notice. Turned on after the end, the notice is pushed at once. */
 void ah_task_set_notify(struct ah_task *task, bool notify);
 

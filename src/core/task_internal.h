@@ -34,6 +34,7 @@ struct ah_task {
     struct ah_buf input; /* bytes to be handed to it */
     bool input_end_wanted;
     bool kill_wanted; /* a KILL order has to be sent */
+    uint32_t kill_signal;
     int64_t kill_grace_ns;
     char killed_by[64];
     struct ah_task_state state;

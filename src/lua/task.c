@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -307,10 +308,27 @@ static int task_output(lua_State *L)
 
 /* ---- telling ---- */
 
-/* task:kill{ grace, by } -> whether it had not ended */
+/* The option `signal`: what comes before KILL. */
+static int check_signal(lua_State *L, int index)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } signals[] = {
+        {"TERM", SIGTERM}, {"INT", SIGINT}, {"HUP", SIGHUP}, {"QUIT", SIGQUIT}, {"KILL", SIGKILL}};
+    const char *name = ah_opt_string(L, index, "signal", "TERM", NULL);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        if (strcmp(signals[i].name, name) == 0) {
+            return signals[i].number;
+        }
+    }
+    return luaL_error(L, "option 'signal': expected TERM, INT, HUP, QUIT or KILL, got '%s'", name);
+}
+
+/* task:kill{ signal, grace, by } -> whether it had not ended */
 static int task_kill(lua_State *L)
 {
-    static const char *const known[] = {"grace", "by", NULL};
+    static const char *const known[] = {"by", "grace", "signal", NULL};
     struct ah_task *task = check_task(L, 1);
     lua_settop(L, 2);
     ah_opt_check(L, 2, known);
@@ -319,7 +337,9 @@ static int task_kill(lua_State *L)
     if (grace < 0) {
         grace = ah_task_default(L, "grace");
     }
-    lua_pushboolean(L, ah_task_kill(task, grace, by));
+    int signal = check_signal(L, 2);
+    grace = signal == SIGKILL ? 0 : grace;
+    lua_pushboolean(L, ah_task_kill_with(task, signal, grace, by));
     return 1;
 }
 

@@ -134,7 +134,7 @@ static int signal_all(const struct tasks *tasks, const struct task *task, int si
     char marker[192];
     write_marker(tasks, task, marker, sizeof marker);
     struct proc_match match = {.group = task->group_gone ? 0 : task->pid, .marker = marker};
-    if (signal == SIGTERM) {
+    if (signal != 0 && signal != SIGKILL) {
         match.spared = task->pid; /* had it from task_end */
     }
     int left = proc_signal(&match, signal);
@@ -167,15 +167,15 @@ static bool start_ending(struct task *task, enum ah_task_status end_as, const ch
 }
 
 static void task_end(struct tasks *tasks, struct task *task, enum ah_task_status end_as,
-                     const char *reason, int64_t grace_ns)
+                     const char *reason, int64_t grace_ns, int signal)
 {
     if (start_ending(task, end_as, reason, grace_ns) && grace_ns > 0) {
         /* The group in one step, then who has left it. Each gets one TERM: to many programs a
          * second one means "at once". A child that is not yet in its own session is no group. */
-        if (kill(-task->pid, SIGTERM) != 0) {
-            kill(task->pid, SIGTERM);
+        if (kill(-task->pid, signal) != 0) {
+            kill(task->pid, signal);
         }
-        signal_all(tasks, task, SIGTERM);
+        signal_all(tasks, task, signal);
     }
 }
 
@@ -188,18 +188,14 @@ static struct task *find(const struct tasks *tasks, uint64_t number)
     return task;
 }
 
-static void end_by(struct tasks *tasks, struct task *task, const char *by, int64_t grace_ns)
-{
-    char reason[128];
-    snprintf(reason, sizeof reason, "by %s", by);
-    task_end(tasks, task, AH_TASK_KILLED, reason, grace_ns);
-}
-
 void tasks_kill(struct tasks *tasks, const struct ah_link_kill *order)
 {
     struct task *task = find(tasks, order->task);
     if (task != NULL) {
-        end_by(tasks, task, order->by, order->grace_ns);
+        char reason[128];
+        snprintf(reason, sizeof reason, "by %s", order->by);
+        task_end(tasks, task, AH_TASK_KILLED, reason, order->grace_ns,
+                 order->signal != 0 ? (int)order->signal : SIGTERM);
     }
 }
 
@@ -402,7 +398,7 @@ static void tick_watched(struct tasks *tasks, struct task *task, int64_t now)
         return;
     }
     if (task->max_output > 0 && output_size(task->output) > task->max_output) {
-        task_end(tasks, task, AH_TASK_KILLED, "output limit", 0);
+        task_end(tasks, task, AH_TASK_KILLED, "output limit", 0, SIGKILL);
         task->next_check = now;
     } else if (leader_has_exited(task)) {
         leader_exited(tasks, task); /* the epoll set could not take its pidfd */
@@ -452,7 +448,7 @@ int64_t tasks_tick(struct tasks *tasks)
     int64_t now = ah_clock_now();
     for (struct task *task = tasks->first; task != NULL; task = task->next) {
         if (task->state == TASK_RUNNING && now >= task->deadline) {
-            task_end(tasks, task, AH_TASK_TIMEOUT, "its time was over", task->grace_ns);
+            task_end(tasks, task, AH_TASK_TIMEOUT, "its time was over", task->grace_ns, SIGTERM);
         }
         if (task->state == TASK_ENDING) {
             if (now >= task->kill_at || now >= task->next_check) {

@@ -54,6 +54,24 @@ describe("ledger.replay", function()
     }, tasks)
   end)
 
+  it("knows an order that nobody has begun, and what was said of it since", function()
+    local order = start("a", { type = "queued", owed = false })
+    order.pid, order.born = nil, nil
+    local one = ledger.replay(lines(order))[1]
+    assert.same({ "queued", "run a", false }, { one.status, one.command, one.owed })
+    local owed = { type = "owed", task = "a" }
+    one = ledger.replay(lines(order, owed, start("a", { owed = false })))[1]
+    assert.same({ "running", true, 4711 }, { one.status, one.owed, one.pid })
+    one = ledger.replay(lines(start("a"), { type = "waived", task = "a" }, stop("a")))[1]
+    assert.same({}, ledger.undelivered({ one }))
+  end)
+
+  it("believes the last end: it is the one that was told", function()
+    local lost = { type = "end", task = "a", time = 105, status = "lost", reason = "it died" }
+    local one = ledger.replay(lines(start("a"), stop("a"), lost))[1]
+    assert.same({ "lost", nil, "it died" }, { one.status, one.code, one.reason })
+  end)
+
   it("of nothing is nothing", function()
     assert.same({}, ledger.replay(""))
     assert.same({}, ledger.replay("\n\n"))
@@ -164,6 +182,33 @@ describe("ledger.read", function()
     local one = ledger.replay(lines(start("a"), stop("a")))[1]
     assert.same({ kind = "task", task = "a", status = "failed", command = "run a", code = 3,
       seconds = 3.5, output = "/s/a.log", bytes = 0 }, ledger.notice(one))
+  end)
+end)
+
+describe("ledger.mark_delivered", function()
+  it("is not needed for an end that was waived in time", function()
+    local base = temp.directory()
+    task.set_dir(base)
+    local q <close> = queue.new()
+    local one = assert(task.run("sleep 0.1", { queue = q }))
+    one:set_notify(false)
+    assert.equal("completed", (one:wait(FAR)))
+    assert.equal(0, #q)
+    local told = assert(ledger.read(base .. "/tasks.jsonl"))[1]
+    assert.same({ "completed", false }, { told.status, told.owed })
+    temp.remove(base)
+  end)
+
+  it("makes ends of an earlier run told", function()
+    local base = temp.directory()
+    local path = base .. "/tasks.jsonl"
+    sys.write_file(path, lines(start("a"), stop("a"), start("b"), stop("b")), 384)
+    assert.same({ "a", "b" }, ids(ledger.undelivered(ledger.read(path))))
+    assert.is_true(ledger.mark_delivered(path, { "a" }))
+    assert.same({ "b" }, ids(ledger.undelivered(ledger.read(path))))
+    assert.same({ nil, "ENOENT" }, { (ledger.mark_delivered(base .. "/no/such", { "b" })),
+      (select(3, ledger.mark_delivered(base .. "/no/such", { "b" }))) })
+    temp.remove(base)
   end)
 end)
 

@@ -362,6 +362,20 @@ describe("task:output", function()
 end)
 
 describe("task:kill", function()
+  it("sends another signal first, if that is asked for", function()
+    local one = run("trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.05; done")
+    repeat
+      async.sleep(0.01)
+    until one:output() == "ready\n"
+    assert.is_true(one:kill({ signal = "INT", by = "the test" }))
+    local status, state = one:wait(FAR)
+    assert.same({ "killed", 5, "by the test" }, { status, state.code, state.reason })
+    assert.equal("ready\ninterrupted\n", (one:output()))
+    one = run("trap '' TERM; exec sleep 60")
+    assert.is_true(one:kill({ signal = "KILL" }))
+    assert.same({ "killed", 9 }, { (one:wait(FAR)), select(2, one:status()).signal })
+  end)
+
   it("says by whom", function()
     local one = running("exec sleep 60")
     assert.is_true(one:kill({ by = "the test", grace = 0.2 }))
@@ -399,7 +413,11 @@ describe("task:kill", function()
 
   it("says what is wrong with its options", function()
     local one = run("true")
-    assert.matches("unknown option 'signal'", raised(one.kill, one, { signal = 9 }))
+    assert.matches("unknown option 'singal'; did you mean 'signal'%?",
+      raised(one.kill, one, { singal = "INT" }))
+    assert.matches("option 'signal': expected a string", raised(one.kill, one, { signal = 9 }))
+    assert.matches("expected TERM, INT, HUP, QUIT or KILL, got 'STOP'",
+      raised(one.kill, one, { signal = "STOP" }))
     one:wait(FAR)
   end)
 end)

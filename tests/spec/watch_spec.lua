@@ -215,7 +215,7 @@ describe("watch.follow", function()
   end)
 
   it("stops at a flood and says so; the task goes on", function()
-    local one = run("yes")
+    local one = run("seq 1 5000; exec sleep 60")
     local batches, done, message, code = follow(one)
     assert.is_nil(done)
     assert.same({ "more than 100 lines a second", "FLOOD" }, { message, code })

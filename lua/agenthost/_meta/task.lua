@@ -138,7 +138,8 @@ function Task:output(options) end
 function Task:write(bytes, options) end
 
 ---@class agenthost.TaskKillOptions
----@field grace? number  seconds between TERM and KILL, default defaults.task.grace
+---@field signal? "TERM"|"INT"|"HUP"|"QUIT"|"KILL"  what its processes get first, default "TERM"
+---@field grace? number  seconds between that and KILL, default defaults.task.grace
 ---@field by? string  who, for the reason; default "a script"
 
 ---Ends it and the processes it has started. Its end comes later, as always: wait for it.
