@@ -59,8 +59,9 @@ describe("a message that cannot be written", function()
   it("with the end of a task that a tool told: it is told by its notice (B1)", function()
     local made
     made = place:new({
-      reply(call("background_run", { command = "true" })),
-      function()
+      reply(call("background_run", { command = "until test -e gate; do sleep 0.01; done" })),
+      function() -- not before: its notice would come with this request
+        assert(made.root:write("gate", ""))
         assert(made.queue:wait(FAR))
         return reply(call("check_background", { task_id = made:list_tasks()[1].id }))
       end,

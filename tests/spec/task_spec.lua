@@ -371,7 +371,10 @@ describe("task:kill", function()
     local status, state = one:wait(FAR)
     assert.same({ "killed", 5, "by the test" }, { status, state.code, state.reason })
     assert.equal("ready\ninterrupted\n", (one:output()))
-    one = run("trap '' TERM; exec sleep 60")
+    one = run("trap '' TERM; echo ready; exec sleep 60")
+    repeat
+      async.sleep(0.01)
+    until one:output() == "ready\n"
     assert.is_true(one:kill({ signal = "KILL" }))
     assert.same({ "killed", 9 }, { (one:wait(FAR)), select(2, one:status()).signal })
   end)
