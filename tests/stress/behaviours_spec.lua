@@ -211,7 +211,10 @@ describe("a task", function()
       local function tasks()
         return assert(ledger.read(state .. "/tasks.jsonl"))
       end
-      assert(stress.eventually(function() return #tasks() == 2 end))
+      assert(stress.eventually(function()
+        local all = tasks()
+        return #all == 2 and all[1].pid and all[2].pid
+      end))
       if how == "wait" then
         running:signal("KILL")
       end
