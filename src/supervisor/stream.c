@@ -100,12 +100,20 @@ void stream_write(struct tasks *tasks, struct task *task, const struct ah_link_w
     flush(tasks, task);
 }
 
+/* One read of a terminal's master. The kernel looks for input first and then whether the other side
+ * is closed: what was written between the two looks comes with the next read. */
+static ssize_t read_terminal(int fd, char *data, size_t size)
+{
+    ssize_t n = ah_io_read(fd, data, size);
+    return n == -EIO ? ah_io_read(fd, data, size) : n;
+}
+
 /* Copies what the terminal has into the output file. False when it has been closed. */
 static bool take_output(struct task *task, int rounds)
 {
     char data[16384];
     for (int i = 0; i < rounds; i++) {
-        ssize_t n = ah_io_read(task->stream, data, sizeof data);
+        ssize_t n = read_terminal(task->stream, data, sizeof data);
         if (n == -EAGAIN) {
             return true;
         }

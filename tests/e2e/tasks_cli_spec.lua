@@ -50,11 +50,12 @@ describe("agenthost tasks", function()
     local running = t:start({ "-p", "x" })
     local by_command = {}
     assert(tmux.eventually(function()
-      local found = listed()
+      local found, begun = listed(), true
       for _, one in ipairs(found) do
         by_command[one.command] = one
+        begun = begun and one.status ~= "queued"
       end
-      return #found == before + wanted
+      return begun and #found == before + wanted
     end, DEADLINE))
     return by_command, running
   end
