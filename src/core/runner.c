@@ -163,6 +163,7 @@ static void send_queued(struct ah_runner *runner)
 static bool next_kill(struct ah_runner *runner, struct ah_buf *packet)
 {
     bool found = false;
+    bool failed = false; /* no memory: tried again with the next wake */
     pthread_mutex_lock(&runner->lock);
     struct ah_task *task = runner->kills_wanted ? runner->youngest : NULL;
     for (; task != NULL && !found; task = task->older) {
@@ -171,11 +172,12 @@ static bool next_kill(struct ah_runner *runner, struct ah_buf *packet)
                                          .grace_ns = task->kill_grace_ns,
                                          .signal = task->kill_signal,
                                          .by = task->killed_by};
-            task->kill_wanted = false;
             found = ah_link_put_kill(packet, &order) == 0;
+            failed = failed || !found;
+            task->kill_wanted = !found;
         }
     }
-    runner->kills_wanted = found;
+    runner->kills_wanted = found || failed;
     pthread_mutex_unlock(&runner->lock);
     return found;
 }
@@ -202,13 +204,13 @@ static bool next_input(struct ah_runner *runner, struct ah_buf *packet)
                                       .data = ah_buf_str(&task->input),
                                       .end = last};
         found = ah_link_put_write(packet, &order) == 0;
-        if (found) { /* without memory it stays for the next round */
+        if (found) { /* without memory it stays, and is tried again with the next wake */
             ah_buf_consume(&task->input, len);
             task->input_waits += len;
             task->input_end_wanted = task->input_end_wanted && !last;
         }
     }
-    runner->inputs_wanted = found;
+    runner->inputs_wanted = task != NULL;
     pthread_mutex_unlock(&runner->lock);
     return found;
 }
@@ -462,10 +464,14 @@ int ah_runner_set_dir(struct ah_runner *runner, const char *path)
         return -ENOMEM;
     }
     pthread_mutex_lock(&runner->lock);
-    free(runner->dir);
-    runner->dir = copy;
-    runner->dir_made = false;
+    if (runner->dir == NULL || strcmp(runner->dir, path) != 0) {
+        free(runner->dir);
+        runner->dir = copy;
+        runner->dir_made = false;
+        copy = NULL;
+    }
     pthread_mutex_unlock(&runner->lock);
+    free(copy); /* said again, as an agent does before each task: nothing to make anew */
     return 0;
 }
 

@@ -74,14 +74,6 @@ static void unref_locked(struct ah_task *task)
     }
 }
 
-struct ah_task *ah_task_ref(struct ah_task *task)
-{
-    pthread_mutex_lock(&task->runner->lock);
-    task->refs++;
-    pthread_mutex_unlock(&task->runner->lock);
-    return task;
-}
-
 void ah_task_unref(struct ah_task *task)
 {
     if (task != NULL) {

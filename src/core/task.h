@@ -75,7 +75,6 @@ struct ah_task_options {
 int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
                 struct ah_task **ret_task, struct ah_err *err);
 
-struct ah_task *ah_task_ref(struct ah_task *task);
 void ah_task_unref(struct ah_task *task); /* NULL is allowed */
 
 struct ah_task_state {
