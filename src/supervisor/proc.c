@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ENVIRON_MAX (256 * 1024)
@@ -206,4 +207,25 @@ int proc_count_children(void)
     }
     ah_io_close(&fd);
     return n < 0 ? (int)n : count;
+}
+
+uint64_t proc_birth(pid_t pid)
+{
+    char text[1024];
+    int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ssize_t len = read_file(proc_fd, pid, "stat", text, sizeof text);
+    ah_io_close(&proc_fd);
+    const char *at = len > 0 ? strrchr(text, ')') : NULL;
+    for (int field = 2; at != NULL && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+uint64_t proc_tick(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK);
+    return (uint64_t)now.tv_sec * ticks + (uint64_t)now.tv_nsec * ticks / 1000000000;
 }

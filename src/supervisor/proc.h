@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct proc_match {
@@ -31,3 +32,10 @@ int proc_signal(const struct proc_match *match, int signal);
 /* The number of children of this (single-threaded) process, zombies included, or a negative errno
  * where the kernel does not tell. */
 int proc_count_children(void);
+
+/* When a process was started, in clock ticks since boot, as /proc/PID/stat has it: tells it from a
+ * later one with the same pid. 0 when it cannot be read. */
+uint64_t proc_birth(pid_t pid);
+
+/* This moment in the same unit. */
+uint64_t proc_tick(void);

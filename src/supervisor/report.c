@@ -5,7 +5,6 @@
 #include "core/ledger.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,27 +29,8 @@ static int open_ledger(struct tasks *tasks, const char *path)
     return tasks->ledger_fd;
 }
 
-/* The field of /proc/PID/stat that tells a process from a later one with the same pid. */
-static uint64_t birth_of(pid_t pid)
-{
-    char path[64];
-    char text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t len = fd >= 0 ? ah_io_read(fd, text, sizeof text - 1) : -1;
-    ah_io_close(&fd);
-    if (len <= 0) {
-        return 0;
-    }
-    text[len] = '\0';
-    const char *at = strrchr(text, ')');
-    for (int field = 2; at != NULL && field < 22; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
-}
-
-static int note_start(struct tasks *tasks, const struct ah_link_spawn *order, pid_t pid)
+static int note_start(struct tasks *tasks, const struct task *task,
+                      const struct ah_link_spawn *order)
 {
     int fd = open_ledger(tasks, order->ledger);
     if (fd < 0) {
@@ -62,8 +42,8 @@ static int note_start(struct tasks *tasks, const struct ah_link_spawn *order, pi
         .label = order->label,
         .cwd = order->cwd,
         .output = order->output,
-        .pid = pid,
-        .born = pid > 0 ? birth_of(pid) : 0,
+        .pid = task->pid,
+        .born = task->born,
         .owed = (order->flags & AH_LINK_OWED) != 0,
         .detached = (order->flags & AH_LINK_DETACHED) != 0,
     };
@@ -73,7 +53,7 @@ static int note_start(struct tasks *tasks, const struct ah_link_spawn *order, pi
 void report_start(struct tasks *tasks, const struct task *task, const struct ah_link_spawn *order)
 {
     if (order->ledger[0] != '\0') {
-        (void)note_start(tasks, order, task->pid); /* a full disk is told with the end */
+        (void)note_start(tasks, task, order); /* a full disk is told with the end */
     }
 }
 

@@ -41,8 +41,9 @@ struct task {
     int64_t grace_ns;
     int64_t started;
     bool detached;
-    pid_t pid; /* also the number of its group */
-    int pidfd; /* -1 once the leader has ended */
+    pid_t pid;     /* also the number of its group */
+    uint64_t born; /* proc_birth */
+    int pidfd;     /* -1 once the leader has ended */
     struct watch leader;
     size_t slot;
     enum task_state state;
@@ -72,7 +73,8 @@ struct tasks {
     size_t last_slot;  /* where to go on looking for a free one */
     char *ledger_path; /* of the open ledger */
     int ledger_fd;     /* -1: none */
-    int strays;        /* adopted children that are known to be of leftovers */
+    enum { TICKS_UNTRIED, TICKS_AGREE, TICKS_DIFFER } ticks; /* proc_tick and proc_birth */
+    int strays; /* adopted children that are known to be of leftovers */
     void (*started)(const struct ah_link_started *started);
     void (*written)(const struct ah_link_written *written);
     void (*ended)(const struct ah_link_ended *ended);
