@@ -4,7 +4,6 @@
 local agent_base = require("agenthost.agent_base")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
-local notice = require("agenthost.notice")
 local retry = require("agenthost.retry")
 
 ---@class agenthost.Agent: agenthost.AgentBase
@@ -12,7 +11,8 @@ local Agent = setmetatable({}, { __index = agent_base.methods })
 Agent.__index = Agent
 
 --- Runs turns until the model asks for no more tools.
----@param input? string what the user says; nil: only notices are delivered
+---@param input? string|table[] what the user says, as text or content blocks; nil: what waits in the
+---  inbox is delivered
 ---@return table? result { text, stop_reason, turns }; or nil, message, code: then the conversation
 ---  is as far as it got, and the next run goes on from there
 function Agent:run(input)
@@ -22,12 +22,13 @@ function Agent:run(input)
   self.interrupted = false
   self:answer_open_calls()
   if input then
-    self:append("user", { { type = "text", text = input } })
+    self:say(input)
   end
+  self.inbox:begin_run()
   local pauses = 0
   for turn = 1, self.max_turns do
     if pauses == 0 then -- a paused reply goes back as it is, with nothing behind it
-      self:deliver_notices()
+      self:take_in()
     end
     local reply, message, code = self:call_model(turn)
     if not reply then
@@ -52,14 +53,14 @@ function Agent:run(input)
   return nil, ("the limit of %d turns is reached (--max-turns)"):format(self.max_turns), "MAX_TURNS"
 end
 
---- Puts the notices that wait into the conversation, as part of the last user message. They are
---- acknowledged when the message that holds them is on disk, and go back otherwise.
-function Agent:deliver_notices()
-  local notices = self.queue:drain()
-  if #notices == 0 then
+--- Puts the notices that wait, and what the user has said meanwhile, into the last user message. The
+--- notices are acknowledged when it is on disk, and go back otherwise.
+function Agent:take_in()
+  local blocks, notices = self.inbox:take()
+  if #blocks == 0 then
     return
   end
-  self:append_and_ack({ { type = "text", text = notice.text(notices) } })
+  self:append_and_ack(blocks)
   for _, one in ipairs(notices) do
     self:emit({ type = "notice", notice = one })
   end

@@ -2,6 +2,7 @@
 local async = require("agenthost.async")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
+local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local plugin = require("agenthost.plugin")
@@ -17,6 +18,7 @@ local tools = require("agenthost.tools")
 ---@field queue agenthost.Queue its notices
 ---@field conversation agenthost.Conversation
 ---@field session agenthost.Session
+---@field inbox agenthost.Inbox what waits to get into the conversation
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
@@ -64,13 +66,22 @@ function Base:append_and_ack(blocks)
   local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
   if not ok then
     self.queue:requeue()
+    self.inbox:put_back()
     error(err, 0)
   end
+  self.inbox:kept()
   local acked, message = self.queue:ack()
   if not acked then
     self:emit({ type = "log", text = message })
   end
   self:emit_message()
+end
+
+--- Says something to the model, as the user: it is told before the next model call, also while the
+--- agent works (steering). `run` is what makes an idle agent listen.
+---@param input string|table[] text or content blocks
+function Base:say(input)
+  self.inbox:say(type(input) == "string" and { { type = "text", text = input } } or input)
 end
 
 --- Every tool call gets a result, also when a run broke off before there was one (a full disk, an
@@ -254,7 +265,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir",
+  "base_dir", "on_notice",
 }
 
 -- What the command line says comes before what the script says.
@@ -314,7 +325,8 @@ end
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
+---  on_notice?: agenthost.NoticePolicy }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself
 ---@return agenthost.Agent raises when something in it is wrong
@@ -337,6 +349,7 @@ function M.new(opts)
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
   self.emitter = function(event) self:emit(event) end
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
   open_workspace(self, option("cwd", sys.cwd()))
   open_session(self)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd

@@ -55,6 +55,12 @@ defaults.run = {
   max_pauses = 5, -- replies in a row that end with pause_turn
 }
 
+--- Notices that reach an idle agent. Times in seconds.
+defaults.wake = {
+  merge = 2, -- notices with the policy "merge" that come within this are one run
+  max_runs = 25, -- in a row without a word of the user's; then notices wait for one
+}
+
 --- Model calls. Times in seconds.
 defaults.http = {
   connect_timeout = 10,
