@@ -11,8 +11,8 @@ local Agent = setmetatable({}, { __index = agent_base.methods })
 Agent.__index = Agent
 
 --- Runs turns until the model asks for no more tools.
----@param input? string|table[] what the user says, as text or content blocks; nil: what waits in the
----  inbox is delivered
+---@param input? string|table[] what the user says, as text or content blocks; nil: what waits in
+---  the inbox is delivered
 ---@return table? result { text, stop_reason, turns }; or nil, message, code: then the conversation
 ---  is as far as it got, and the next run goes on from there
 function Agent:run(input)
@@ -53,8 +53,8 @@ function Agent:run(input)
   return nil, ("the limit of %d turns is reached (--max-turns)"):format(self.max_turns), "MAX_TURNS"
 end
 
---- Puts the notices that wait, and what the user has said meanwhile, into the last user message. The
---- notices are acknowledged when it is on disk, and go back otherwise.
+--- Puts the notices that wait, and what the user has said meanwhile, into the last user message.
+--- The notices are acknowledged when it is on disk, and go back otherwise.
 function Agent:take_in()
   local blocks, notices = self.inbox:take()
   if #blocks == 0 then

@@ -80,8 +80,9 @@ end
 --- Says something to the model, as the user: it is told before the next model call, also while the
 --- agent works (steering). `run` is what makes an idle agent listen.
 ---@param input string|table[] text or content blocks
-function Base:say(input)
-  self.inbox:say(type(input) == "string" and { { type = "text", text = input } } or input)
+---@param opts? { hold?: boolean } hold: it waits for whatever else starts a run
+function Base:say(input, opts)
+  self.inbox:say(type(input) == "string" and { { type = "text", text = input } } or input, opts)
 end
 
 --- Every tool call gets a result, also when a run broke off before there was one (a full disk, an
@@ -282,9 +283,29 @@ local function plugin_context(self, source, plugin_options)
     cwd = self.cwd,
     options = plugin_options,
     tool = function(tool) self.tools:add(tool, source) end,
+    command = function(command) self:add_command(command, source) end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
+end
+
+local COMMAND <const> = { name = "string", help = "string", run = "function" }
+
+function Base:add_command(command, source)
+  for field, wanted in pairs(COMMAND) do
+    if type(command) ~= "table" or type(command[field]) ~= wanted then
+      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
+    end
+  end
+  if not command.name:find("^%l[%w_-]*$") then
+    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
+  end
+  for _, known_command in ipairs(self.commands) do
+    if known_command.name == command.name then
+      error(("%s: there is a command /%s already"):format(source, command.name), 0)
+    end
+  end
+  table.insert(self.commands, command)
 end
 
 local function open_workspace(self, cwd)
@@ -343,6 +364,7 @@ function M.new(opts)
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
     usage = {},
+    commands = {},
     task_ids = {},
     queue = queue.new(),
     tools = tools.new(),

@@ -44,6 +44,7 @@ defaults.watch = {
 --- Text that reaches the model, in characters.
 defaults.text = {
   result = 50000, -- of a tool's result; head and tail are kept
+  shown = 20000, -- of what /output and /last show
   notice = 2000, -- of a task's output in a notice; the end is kept
   listing = 200, -- tasks that check_background lists
 }
@@ -53,6 +54,13 @@ defaults.run = {
   max_turns = 200, -- model calls
   max_tokens = 16000, -- of a reply
   max_pauses = 5, -- replies in a row that end with pause_turn
+}
+
+--- Files that go along with a message (@path).
+defaults.attach = {
+  max_bytes = 5 * 1024 * 1024, -- of one file
+  max_files = 20,
+  candidates = 200, -- that Tab offers
 }
 
 --- Notices that reach an idle agent. Times in seconds.

@@ -1,9 +1,10 @@
 --- What waits to get into the conversation: the notices of the queue, and what the user says while
 --- the agent works. Decides when that starts a run of an idle agent.
 ---
---- Policy for a notice: "wake" (the default: it starts a run), "merge" (the same, but a moment later,
---- so that several that come close together are one run), "hold" (it waits for the next run, whatever
---- starts that), "drop" (nobody is told), or a function of the notice that returns one of these.
+--- Policy for a notice: "wake" (the default: it starts a run), "merge" (the same, but a moment
+--- later, so that several that come close together are one run), "hold" (it waits for the next run,
+--- whatever starts that), "drop" (nobody is told), or a function of the notice that returns one of
+--- these.
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local notice_text = require("agenthost.notice")
@@ -37,6 +38,8 @@ function M.new(queue, policy, emit)
     said = {}, -- blocks of the user's
     taken = {}, -- those of them that are being written
     notices = {}, -- { notice, verdict, time } in flight in the queue
+    wanted = false, -- the user has said something that asks for a run
+    stuck = false, -- the last delivery could not be written
     runs_alone = 0, -- since the user has said something
     changed = {},
   }, Inbox)
@@ -74,25 +77,22 @@ end
 
 --- What the user says: goes into the conversation with the next model call.
 ---@param blocks table[] content blocks
-function Inbox:say(blocks)
+---@param opts? { hold?: boolean } hold: it does not start a run, but waits for the next one
+function Inbox:say(blocks, opts)
   table.move(blocks, 1, #blocks, #self.said + 1, self.said)
-  self.runs_alone = 0
-  async.notify(self.changed)
-end
-
---- Takes back what the user has said and the model was not told yet.
----@return table[] blocks
-function Inbox:take_back()
-  local said = self.said
-  self.said = {}
-  return said
+  if not (opts and opts.hold) then
+    self.wanted, self.stuck, self.runs_alone = true, false, 0
+    async.notify(self.changed)
+  end
 end
 
 --- When the next run is due: 0 for now, seconds until then, nil when nothing asks for one.
 ---@return number?
 function Inbox:due()
-  if #self.said > 0 then
+  if self.wanted then
     return 0
+  elseif self.stuck then
+    return nil
   end
   sort(self)
   local due
@@ -115,11 +115,11 @@ end
 
 --- A run begins: with something that the user has said, or with notices alone.
 function Inbox:begin_run()
-  self.runs_alone = #self.said > 0 and 0 or self.runs_alone + 1
+  self.runs_alone = self.wanted and 0 or self.runs_alone + 1
 end
 
---- All that waits, as content blocks: what the user said, then the notices. To be followed by `kept`
---- or `put_back`.
+--- All that waits, as content blocks: what the user said, then the notices. To be followed by
+--- `kept` or `put_back`.
 ---@return table[] blocks
 ---@return table[] notices
 function Inbox:take()
@@ -131,7 +131,7 @@ function Inbox:take()
   if #notices > 0 then
     blocks[#blocks + 1] = { type = "text", text = notice_text.text(notices) }
   end
-  self.taken, self.said, self.notices = self.said, {}, {}
+  self.taken, self.said, self.notices, self.wanted = self.said, {}, {}, false
   return blocks, notices
 end
 
@@ -140,10 +140,11 @@ function Inbox:kept()
   self.taken = {}
 end
 
---- It could not be written, and the notices in flight are back in the queue.
+--- It could not be written, and the notices in flight are back in the queue. Nothing starts a run
+--- until the user says something: it would fail in the same way.
 function Inbox:put_back()
   self.said = table.move(self.said, 1, #self.said, #self.taken + 1, self.taken)
-  self.taken, self.notices = {}, {}
+  self.taken, self.notices, self.stuck, self.wanted = {}, {}, true, false
 end
 
 return M

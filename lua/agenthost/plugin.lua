@@ -9,6 +9,7 @@ local sys = require("agenthost.sys")
 ---@field cwd string the agent's working directory
 ---@field options table what stands beside the plugin's name in `plugins`
 ---@field tool fun(tool: agenthost.Tool) adds a tool
+---@field command fun(command: agenthost.Command) adds a command of the interactive program
 ---@field notify fun(text: string, fields?: table) puts a notice into the agent's queue
 ---@field log fun(text: string) a line for --verbose
 
