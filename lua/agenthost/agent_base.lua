@@ -20,6 +20,8 @@ local tools = require("agenthost.tools")
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
+---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
+---@field notes string[] lines for the user: what of the instruction files was left out, and why
 ---@field usage table<string, integer> tokens, added up over all calls
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = {}
@@ -254,7 +256,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir",
+  "base_dir", "instructions",
 }
 
 -- What the command line says comes before what the script says.
@@ -271,6 +273,8 @@ local function plugin_context(self, source, plugin_options)
     cwd = self.cwd,
     options = plugin_options,
     tool = function(tool) self.tools:add(tool, source) end,
+    prompt = function(part) self.added_prompts[#self.added_prompts + 1] = part end,
+    note = function(line) self.notes[#self.notes + 1] = line end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
@@ -311,12 +315,29 @@ local function load_tools(self, opts, base_dir)
   end
 end
 
+-- What the model is told before the conversation begins.
+local function build_prompt(self, opts)
+  self.prompt_parts = prompt.parts(opts.system, {
+    cwd = self.cwd,
+    os = prompt.os_name(),
+    model = self.provider.model,
+    tools = self.tools:names(),
+  }, { instructions = opts.instructions, added = self.added_prompts })
+  self.system = prompt.join(self.prompt_parts)
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
+end
+
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
+---  instructions?: boolean }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
+---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
+---  AGENTS.md and CLAUDE.md out of the prompt
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -332,6 +353,8 @@ function M.new(opts)
     extra = opts.extra,
     usage = {},
     task_ids = {},
+    notes = {},
+    added_prompts = {},
     queue = queue.new(),
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
@@ -342,12 +365,7 @@ function M.new(opts)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
-  self.system = prompt.build(opts.system, {
-    cwd = self.cwd,
-    os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
-  })
+  build_prompt(self, opts)
   return self
 end
 

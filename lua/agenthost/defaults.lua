@@ -48,6 +48,12 @@ defaults.text = {
   listing = 200, -- tasks that check_background lists
 }
 
+--- AGENTS.md and CLAUDE.md in the system prompt, in bytes.
+defaults.instructions = {
+  max_file = 32 * 1024, -- of one file
+  max_total = 64 * 1024, -- of all of them
+}
+
 --- One run of the agent.
 defaults.run = {
   max_turns = 200, -- model calls

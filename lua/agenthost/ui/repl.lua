@@ -228,6 +228,9 @@ function Repl:greet()
   if self.agent.provider.note then
     self:dim("(" .. self.agent.provider.note .. ")")
   end
+  for _, note in ipairs(self.agent.notes) do
+    self:dim("(" .. shorten(note, 500) .. ")")
+  end
 end
 
 local function history_path()
