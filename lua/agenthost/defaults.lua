@@ -54,6 +54,17 @@ defaults.instructions = {
   max_total = 64 * 1024, -- of all of them
 }
 
+--- Agent Skills.
+defaults.skills = {
+  max = 100, -- skills in the catalogue
+  max_folders = 1000, -- looked at in one directory of skills
+  max_file = 256 * 1024, -- bytes of a file that are read
+  description = 1024, -- characters of one in the catalogue
+  catalogue = 16 * 1024, -- bytes of descriptions; of further skills only the names are told
+  depth = 4, -- levels of folders in a skill that are listed
+  files = 200, -- of a skill that are listed
+}
+
 --- One run of the agent.
 defaults.run = {
   max_turns = 200, -- model calls

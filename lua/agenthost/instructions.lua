@@ -1,8 +1,8 @@
 --- Instruction files for the system prompt: AGENTS.md (or CLAUDE.md, in a directory without one) of
 --- the user and of every directory from the git root down to the working directory.
 ---
---- What belongs to the project is read beneath its git root: a symbolic link that leads out of it is
---- not followed, so that no repository can make its users send their keys to a model.
+--- What belongs to the project is read beneath its git root: a symbolic link that leads out of it
+--- is not followed, so that no repository can make its users send their keys to a model.
 local defaults = require("agenthost.defaults")
 local places = require("agenthost.places")
 local sys = require("agenthost.sys")
@@ -111,8 +111,8 @@ local function read_project(cwd, parts, seen)
   end
 end
 
---- The instruction files for an agent that works in `cwd`: the user's first, then the project's, the
---- nearest last. Each is bounded, and all together; then the nearest ones keep the most.
+--- The instruction files for an agent that works in `cwd`: the user's first, then the project's,
+--- the nearest last. Each is bounded, and all together; then the nearest ones keep the most.
 ---@param cwd string absolute, without links
 ---@return agenthost.PromptPart[]
 function M.load(cwd)

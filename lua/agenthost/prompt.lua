@@ -1,6 +1,6 @@
 --- The system prompt: a text or a function of the agent's, or prompts/system.md; behind it the
---- instruction files (instructions.lua), then what plugins have added. Always in this order, so that
---- its bytes stay the same.
+--- instruction files (instructions.lua), then what plugins have added. Always in this order, so
+--- that its bytes stay the same.
 local instructions = require("agenthost.instructions")
 local places = require("agenthost.places")
 local sys = require("agenthost.sys")
@@ -11,8 +11,9 @@ local M = {}
 local INSTRUCTIONS <const> = [[
 # Instructions
 
-What the user and this project have written down for agents. Where two of these files contradict each
-other the later one counts; what the user says in the conversation counts more than all of them.]]
+What the user and this project have written down for agents. Where two of these files contradict
+each other the later one counts; what the user says in the conversation counts more than all of
+them.]]
 
 --- Reads a prompt file. A user's copy (~/.config/agenthost/prompts/) comes before ours.
 ---@param name string
@@ -71,12 +72,12 @@ function M.build(system, env)
   return filled:gsub("%s+$", ""), path
 end
 
---- The parts of an agent's system prompt, in order. Made once a run of the program, so that its bytes
---- stay the same from turn to turn (a prompt cache needs that).
+--- The parts of an agent's system prompt, in order. Made once a run of the program, so that its
+--- bytes stay the same from turn to turn (a prompt cache needs that).
 ---@param system string|nil|fun(env: agenthost.PromptEnv): string as for `build`
 ---@param env agenthost.PromptEnv
----@param opts? { instructions?: boolean, added?: agenthost.PromptPart[] } instructions: false leaves
----  out AGENTS.md and the like (default true); added: further parts
+---@param opts? { instructions?: boolean, added?: agenthost.PromptPart[] } instructions: false
+---  leaves out AGENTS.md and the like (default true); added: further parts
 ---@return agenthost.PromptPart[]
 function M.parts(system, env, opts)
   opts = opts or {}
@@ -108,8 +109,8 @@ function M.join(parts)
   return table.concat(texts, "\n\n")
 end
 
---- The system prompt of an agent for a person: each part with where it comes from, and what was left
---- out. May hold anything that is in the files: `text.clean` it for a terminal.
+--- The system prompt of an agent for a person: each part with where it comes from, and what was
+--- left out. May hold anything that is in the files: `text.clean` it for a terminal.
 ---@param agent agenthost.Agent
 ---@return string
 function M.show(agent)
