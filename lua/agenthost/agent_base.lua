@@ -1,5 +1,6 @@
 --- What the agent loop stands on: making an agent, its conversation, tasks and events.
 local async = require("agenthost.async")
+local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
@@ -8,6 +9,7 @@ local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local retry = require("agenthost.retry")
 local session = require("agenthost.session")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -17,6 +19,7 @@ local tools = require("agenthost.tools")
 ---@field queue agenthost.Queue its notices
 ---@field conversation agenthost.Conversation
 ---@field session agenthost.Session
+---@field compaction agenthost.Compaction
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
@@ -46,6 +49,38 @@ function Base:interruptible(fn)
     error(type(results[2]) == "string" and job.traceback or results[2], 0)
   end
   return false
+end
+
+--- A model call beside the conversation. Its tokens count; nothing of it is shown.
+---@param request agenthost.Request
+---@return agenthost.Reply? reply nil, message, code, details
+function Base:call_beside(request)
+  local ok, reply, message, code, details = self:interruptible(function()
+    return retry.call(function()
+      return self.provider:stream(request, function() end)
+    end, defaults.retry, function(wait)
+      self:emit({ type = "retry", wait = wait })
+    end)
+  end)
+  if not ok then
+    return nil, "interrupted by the user", "INTERRUPTED"
+  elseif reply then
+    self:add_usage(reply.usage or {})
+  end
+  return reply, message, code, details
+end
+
+--- Makes the conversation shorter, at once and as far as it goes. Only between runs.
+---@param focus? string what is to be kept above all
+---@return agenthost.CompactionEvent? event nil, message, code; NOTHING: there is nothing to shorten
+function Base:compact(focus)
+  if self.activity then
+    error("the agent is working: compact the conversation when it is done", 2)
+  elseif not async.inside() then
+    return async.run(self.compact, self, focus)
+  end
+  self.interrupted = false
+  return self.compaction:compact("asked", focus)
 end
 
 --- Stops the model call or the wait for foreground tools that is under way; background tasks go on.
@@ -359,6 +394,7 @@ function M.new(opts)
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
+  self.compaction = compaction.new(self)
   self.emitter = function(event) self:emit(event) end
   open_workspace(self, option("cwd", sys.cwd()))
   open_session(self)

@@ -72,6 +72,26 @@ defaults.run = {
   max_pauses = 5, -- replies in a row that end with pause_turn
 }
 
+--- Compaction: what happens when a conversation comes near the model's context window. Shares are
+--- of the tokens that a prompt may have.
+defaults.compaction = {
+  context_window = 128000, -- tokens, of a model that nobody knows
+  smallest = 2000, -- tokens; what is shorter is never compacted by itself
+  at = 0.8, -- share at which it happens
+  target = 0.5, -- share at which short results are enough
+  growth = 0.1, -- share that has to come before it happens again
+  keep_turns = 6, -- newest turns that stay as they are,
+  keep_share = 0.25, -- as far as they are no more than this share; at least one
+  result = 2000, -- bytes of an old result that may stay
+  result_kept = 600, -- characters that a longer one keeps, beginning and end
+  request = 8000, -- characters of the user's last request that stay beside the summary
+  summary_tokens = 8000, -- of a summary
+  summary_tries = 3, -- when the conversation is too long to be summed up: each with half as much
+  transcript_result = 2000, -- characters of a result that the one who sums up sees
+  transcript_call = 1000, -- and of the input of a tool call
+  tries = 3, -- prompts in a row that do not fit
+}
+
 --- Model calls. Times in seconds.
 defaults.http = {
   connect_timeout = 10,

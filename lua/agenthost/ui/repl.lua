@@ -1,5 +1,6 @@
 --- The interactive conversation: a prompt that shares its wait with the notices.
 local async = require("agenthost.async")
+local compaction = require("agenthost.compaction")
 local line = require("agenthost.line")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
@@ -97,6 +98,14 @@ function show.retry(self, event)
   if wait.partial then
     self:dim("the text above was cut off and is discarded")
   end
+end
+
+function show.compaction_start(self)
+  self:dim("summing up the older part of the conversation ...")
+end
+
+function show.compaction(self, event)
+  self:dim(shorten(compaction.describe(event), 500))
 end
 
 function show.log(self, event)
