@@ -104,7 +104,7 @@ end
 ---@param window? integer what the server says of it
 function Size:learn(window)
   self:limit()
-  window = math.min(window or self:tokens(), self.limits.window)
+  window = window or math.min(self:tokens(), self.limits.window)
   self.limits.window = window
   self.last = { tokens = math.max(self:tokens(), window), bytes = self:bytes() }
 end
