@@ -30,7 +30,7 @@ function Agent:run(input)
     if pauses == 0 then -- a paused reply goes back as it is, with nothing behind it
       self:take_in()
     end
-    local reply, message, code = self:call_model(turn)
+    local reply, message, code = self:next_reply(turn)
     if not reply then
       return nil, message, code
     end
@@ -66,8 +66,22 @@ function Agent:take_in()
   end
 end
 
+--- The next reply, to a prompt that fits: see compaction.lua.
+function Agent:next_reply(turn)
+  local fits, message, code = self.compaction:prepare()
+  local reply, details
+  while fits do
+    reply, message, code, details = self:call_model(turn)
+    if code ~= "TOO_LONG" then
+      return reply, message, code
+    end
+    fits, message, code = self.compaction:make_room(message, details)
+  end
+  return nil, message, code
+end
+
 --- One model call, tried again as retry.lua decides. Returns the reply with `calls` (its tool_use
---- blocks) and `text`, or nil, message, code.
+--- blocks) and `text`, or nil, message, code, details.
 function Agent:call_model(turn)
   if self.conversation:last_role() ~= "user" and turn == 1 then
     return nil, "there is nothing to say to the model", "NOTHING"
@@ -88,7 +102,7 @@ function Agent:call_model(turn)
     self:emit(event)
   end
   self:emit({ type = "model_start", turn = turn })
-  local ok, reply, message, code = self:interruptible(function()
+  local ok, reply, message, code, details = self:interruptible(function()
     return retry.call(function()
       shown = {}
       return self.provider:stream(request, on_event)
@@ -101,8 +115,9 @@ function Agent:call_model(turn)
     self:keep_partial(table.concat(shown))
     return nil, "interrupted by the user", "INTERRUPTED"
   elseif not reply then
-    return nil, message, code
+    return nil, message, code, details
   end
+  self.compaction:took(reply.usage or {})
   return self:take_reply(reply)
 end
 

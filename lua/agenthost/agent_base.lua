@@ -1,5 +1,6 @@
 --- What the agent loop stands on: making an agent, its conversation, tasks and events.
 local async = require("agenthost.async")
+local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
 local inbox = require("agenthost.inbox")
@@ -9,6 +10,7 @@ local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local retry = require("agenthost.retry")
 local session = require("agenthost.session")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -19,9 +21,12 @@ local tools = require("agenthost.tools")
 ---@field conversation agenthost.Conversation
 ---@field session agenthost.Session
 ---@field inbox agenthost.Inbox what waits to get into the conversation
+---@field compaction agenthost.Compaction
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
+---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
+---@field notes string[] lines for the user: what of the instruction files was left out, and why
 ---@field usage table<string, integer> tokens, added up over all calls
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = {}
@@ -46,6 +51,38 @@ function Base:interruptible(fn)
     error(type(results[2]) == "string" and job.traceback or results[2], 0)
   end
   return false
+end
+
+--- A model call beside the conversation. Its tokens count; nothing of it is shown.
+---@param request agenthost.Request
+---@return agenthost.Reply? reply nil, message, code, details
+function Base:call_beside(request)
+  local ok, reply, message, code, details = self:interruptible(function()
+    return retry.call(function()
+      return self.provider:stream(request, function() end)
+    end, defaults.retry, function(wait)
+      self:emit({ type = "retry", wait = wait })
+    end)
+  end)
+  if not ok then
+    return nil, "interrupted by the user", "INTERRUPTED"
+  elseif reply then
+    self:add_usage(reply.usage or {})
+  end
+  return reply, message, code, details
+end
+
+--- Makes the conversation shorter, at once and as far as it goes. Only between runs.
+---@param focus? string what is to be kept above all
+---@return agenthost.CompactionEvent? event nil, message, code; NOTHING: there is nothing to shorten
+function Base:compact(focus)
+  if self.activity then
+    error("the agent is working: compact the conversation when it is done", 2)
+  elseif not async.inside() then
+    return async.run(self.compact, self, focus)
+  end
+  self.interrupted = false
+  return self.compaction:compact("asked", focus)
 end
 
 --- Stops the model call or the wait for foreground tools that is under way; background tasks go on.
@@ -266,7 +303,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir", "on_notice",
+  "base_dir", "on_notice", "instructions",
 }
 
 -- What the command line says comes before what the script says.
@@ -284,6 +321,8 @@ local function plugin_context(self, source, plugin_options)
     options = plugin_options,
     tool = function(tool) self.tools:add(tool, source) end,
     command = function(command) self:add_command(command, source) end,
+    prompt = function(part) self.added_prompts[#self.added_prompts + 1] = part end,
+    note = function(line) self.notes[#self.notes + 1] = line end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
@@ -343,13 +382,29 @@ local function load_tools(self, opts, base_dir)
   end
 end
 
+-- What the model is told before the conversation begins.
+local function build_prompt(self, opts)
+  self.prompt_parts = prompt.parts(opts.system, {
+    cwd = self.cwd,
+    os = prompt.os_name(),
+    model = self.provider.model,
+    tools = self.tools:names(),
+  }, { instructions = opts.instructions, added = self.added_prompts })
+  self.system = prompt.join(self.prompt_parts)
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
+end
+
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
----  on_notice?: agenthost.NoticePolicy }
+---  on_notice?: agenthost.NoticePolicy, instructions?: boolean }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
+---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
+---  AGENTS.md and CLAUDE.md out of the prompt
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -366,10 +421,13 @@ function M.new(opts)
     usage = {},
     commands = {},
     task_ids = {},
+    notes = {},
+    added_prompts = {},
     queue = queue.new(),
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
+  self.compaction = compaction.new(self)
   self.emitter = function(event) self:emit(event) end
   self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
   open_workspace(self, option("cwd", sys.cwd()))
@@ -377,12 +435,7 @@ function M.new(opts)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
-  self.system = prompt.build(opts.system, {
-    cwd = self.cwd,
-    os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
-  })
+  build_prompt(self, opts)
   return self
 end
 

@@ -2,6 +2,7 @@
 --- `ctx.command`.
 local defaults = require("agenthost.defaults")
 local output = require("agenthost.output")
+local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local text = require("agenthost.text")
 local timeline = require("agenthost.ui.timeline")
@@ -116,10 +117,17 @@ add("tools", nil, "the tools that the model has", function(repl)
   return #lines > 0 and table.concat(lines, "\n") or "no tools"
 end, true)
 
-add("prompt", nil, "the system prompt", function(repl)
-  local system = repl.agent.system
-  return system and system ~= "" and system or "(there is no system prompt)"
+add("prompt", nil, "the system prompt, and where each part of it comes from", function(repl)
+  return prompt.show(repl.agent)
 end, true)
+
+add("compact", "[FOCUS]", "sum up the older part of the conversation", function(repl, focus)
+  local ok, event, message = repl:work(repl.agent.compact, repl.agent, focus ~= "" and focus or nil)
+  if not ok then
+    error(event, 0)
+  end
+  return event and "", message -- what happened is an event
+end)
 
 add("edit", nil, "write the message in $EDITOR", function(repl, argument)
   return repl:edit(argument)

@@ -324,6 +324,9 @@ function Repl:greet()
   if agent.provider.note then
     self.screen:dim("(" .. agent.provider.note .. ")")
   end
+  for _, note in ipairs(agent.notes) do
+    self.screen:dim("(" .. words.shorten(note, 500) .. ")")
+  end
 end
 
 local function history_path()

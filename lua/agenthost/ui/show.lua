@@ -1,4 +1,5 @@
 --- What the agent tells of, as lines on the terminal.
+local compaction = require("agenthost.compaction")
 local output = require("agenthost.output")
 local text = require("agenthost.text")
 local words = require("agenthost.ui.words")
@@ -57,6 +58,14 @@ function show.retry(repl, event)
   if wait.partial then
     repl.screen:dim("the text above was cut off and is discarded")
   end
+end
+
+function show.compaction_start(repl)
+  repl.screen:dim("summing up the older part of the conversation ...")
+end
+
+function show.compaction(repl, event)
+  repl.screen:dim(words.shorten(compaction.describe(event), 500))
 end
 
 function show.held(repl, event)
