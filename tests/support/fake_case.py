@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,24 @@ class FakeCase(unittest.TestCase):
         response = self.send(body)
         self.assertEqual(response.status, 200, response.raw)
         return response
+
+    def read_chunks(self, body, **headers):
+        """The head of a raw response, and its chunks as the server framed them."""
+        raw = json.dumps(body).encode()
+        fields = self.headers | {"host": "x", "connection": "close",
+                                 "content-length": len(raw)} | headers
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        connection = socket.create_connection(("127.0.0.1", self.port), 5)
+        connection.sendall(f"POST {self.path} HTTP/1.1\r\n{head}\r\n".encode() + raw)
+        with connection, connection.makefile("rb") as file:
+            head, chunks = b"", []
+            while (line := file.readline()) not in (b"\r\n", b""):
+                head += line.lower()
+            while size := int(file.readline(), 16):
+                chunks.append(file.read(size))
+                self.assertEqual(file.read(2), b"\r\n")
+            self.assertEqual(file.read(), b"\r\n")
+        return head, chunks
 
     def log(self, kind=None, until=None):
         """Log entries; waits until `until(entries)` holds, because the server writes after us."""

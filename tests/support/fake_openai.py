@@ -123,6 +123,10 @@ class OpenAI:
 
     # ---- requests ----
 
+    @staticmethod
+    def messages_field(path):
+        return "input" if path == "/v1/responses" else "messages"
+
     def handle(self, request):
         endpoint = self.endpoints.get(request.path) if request.method == "POST" else None
         wants_models = request.method == "GET" and \

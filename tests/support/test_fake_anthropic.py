@@ -7,7 +7,6 @@ import copy
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -464,19 +463,7 @@ class Wire(FakeTest):
     def reads(self, **wire):
         """The chunks of a raw stream as the server framed them, and the joined body."""
         self.start({"text": self.TEXT, "wire": wire})
-        connection = socket.create_connection(("127.0.0.1", self.port), 5)
-        raw = json.dumps(request_body()).encode()
-        head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
-        connection.sendall(f"POST /v1/messages HTTP/1.1\r\nhost: x\r\n{head}connection: close\r\n"
-                           f"content-length: {len(raw)}\r\n\r\n".encode() + raw)
-        with connection, connection.makefile("rb") as file:
-            while file.readline() not in (b"\r\n", b""):
-                pass
-            chunks = []
-            while size := int(file.readline(), 16):
-                chunks.append(file.read(size))
-                self.assertEqual(file.read(2), b"\r\n")
-            self.assertEqual(file.read(), b"\r\n")
+        _, chunks = self.read_chunks(request_body())
         return chunks, b"".join(chunks)
 
     def text_of(self, body):
