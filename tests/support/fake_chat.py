@@ -42,8 +42,8 @@ class Chat:
         finish = FINISH.get(finish, finish)
         if "finish_reason_stop_with_tools" in quirks and calls:
             finish = "stop"
-        body = {"id": make_id("chatcmpl-"), "object": "chat.completion", "created": int(time.time()),
-                "model": question.model, "system_fingerprint": "fp_fake"}
+        body = {"id": make_id("chatcmpl-"), "object": "chat.completion",
+                "created": int(time.time()), "model": question.model, "system_fingerprint": "fp_fake"}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         usage = self.usage(rule.get("usage") or {}, question, message)
         whole = body | {"choices": [choice]}

@@ -176,8 +176,8 @@ class Streams(ChatCase):
         self.assertEqual((response.headers["retry-after-ms"], response.headers["x-should-retry"]),
                          ("20", "false"))
         self.assertEqual(response.json["error"]["type"], "insufficient_quota")
-        self.assertEqual(self.refused("too long", body_of(), 400, "context_length_exceeded")["type"],
-                         "invalid_request_error")
+        error = self.refused("too long", body_of(), 400, "context_length_exceeded")
+        self.assertEqual(error["type"], "invalid_request_error")
         self.assertEqual(self.accepted(body_of()).data[-1], {"error": {
             "message": "oh", "type": "server_error", "param": None, "code": "server_error"}})
         self.assertEqual(self.accepted(body_of()).message["finish"], None)
@@ -310,7 +310,8 @@ class ToolLoop(ChatCase):
                 ("differs", {"function": function | {"arguments": '{"list":[],"n":1}'}}),
                 ("is not JSON", {"function": function | {"arguments": "{"}}),
                 ("text of an object", {"function": function | {"arguments": "[]"}}),
-                ("expected a string, but got an object", {"function": function | {"arguments": {}}}),
+                ("expected a string, but got an object",
+                 {"function": function | {"arguments": {}}}),
                 ("never issued", {"id": "call_mine"}), ("empty string", {"id": ""}),
                 ("'messages[1].tool_calls[0].index'", {"index": 0}),
                 ("Supported values", {"type": "tool_use"})):
