@@ -19,6 +19,7 @@ local CUT <const> = { max_tokens = true, model_context_window_exceeded = true }
 ---@field name? string of "tool_use"
 ---@field input? table of "tool_use", decoded; `{}` when incomplete
 ---@field incomplete? boolean a tool_use whose input is no JSON object: do not run it
+---@field problem? string of an incomplete one: what to tell the model; default: it was cut off
 
 ---@class agenthost.anthropic.Accumulator: agenthost.Accumulator
 ---@field usage table what is known of it so far
