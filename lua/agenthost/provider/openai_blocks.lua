@@ -62,6 +62,14 @@ function M.item(item)
   }
 end
 
+--- Whether a block is an item of reasoning.
+---@param block agenthost.Block
+---@return boolean
+function M.is_reasoning(block)
+  return block.type == "openai_item"
+    and json.slice(block.json, "openai_item", "type") == '"reasoning"'
+end
+
 -- What is wrong with arguments, for the model.
 local function problem_of(text, why)
   local stop = utf8.len(text) and (utf8.offset(text, MAX_SHOWN) or #text + 1) - 1
@@ -98,7 +106,7 @@ function M.tool_use(id, name, arguments, was_object, item)
       name = name,
       input = json.raw(line),
       openai_arguments = differs and arguments or nil,
-      openai_item = raw_item(item),
+      openai_item = not incomplete and raw_item(item) or nil,
     }),
   }
 end

@@ -74,8 +74,8 @@ local function ask_llamacpp(provider)
 end
 
 -- Ollama cuts a prompt that is longer than num_ctx without a word, whatever the model could take.
--- It is a parameter of the model, or what the server took when it loaded it, or the server's default:
--- only the first two are certain.
+-- It is a parameter of the model, or what the server took when it loaded it, or the server's
+-- default: only the first two are certain.
 local function ask_ollama(provider)
   local shown = call.ask(provider, root(provider) .. "/api/show",
     json.encode({ model = provider.model })) or {}

@@ -2,8 +2,8 @@
 --- for these are what a conversation is kept in. Knows no HTTP: see openai.lua.
 ---
 --- Servers that imitate OpenAI's differ in many small things; what is let pass here is what they
---- were seen to do. As in anthropic_stream.lua the insides of JSON strings are joined as they came and
---- decoded once.
+--- were seen to do. As in anthropic_stream.lua the insides of JSON strings are joined as they came
+--- and decoded once.
 local json = require("agenthost.json")
 local openai_blocks = require("agenthost.provider.openai_blocks")
 
