@@ -115,7 +115,8 @@ describe("a request", function()
     succeed(p, { extra = { temperature = 0.5 } })
     local body = support.sent()
     assert.same({ 1000, 0.5 }, { body.max_tokens, body.temperature })
-    assert.equal("max_completion_tokens", openai.new({ model = "m", api_key = "k" }).max_tokens_field)
+    assert.equal("max_completion_tokens",
+      openai.new({ model = "m", api_key = "k" }).max_tokens_field)
     succeed(p, { extra = { max_tokens = 7 } })
     assert.equal(7, support.sent().max_tokens)
   end)
@@ -169,7 +170,7 @@ describe("a failure", function()
 
   it("that the prompt is too long is known of every server, with the window", function()
     local rows = {
-      { "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000",
+      { "This model's maximum context length is 8192 tokens. However, your messages have 9000",
         8192, '{"error":{"message":"%s","type":"invalid_request_error","param":"messages","code":'
           .. '"context_length_exceeded"}}' },
       { "request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it",
@@ -185,8 +186,8 @@ describe("a failure", function()
       rules[i] = { fault = { status = 400, body = row[3]:format(row[1]) } }
     end
     rules[5] = { fault = { status = 400, body = [[{"object":"error","message":"'max_tokens' or ]]
-      .. [['max_completion_tokens' is too large: 5000. This model's maximum context length is 4096 ]]
-      .. [[tokens","type":"BadRequestError","code":400}]] } }
+      .. [['max_completion_tokens' is too large: 5000. This model's maximum context length is ]]
+      .. [[4096 tokens","type":"BadRequestError","code":400}]] } }
     local codes, results = failures({ rules = rules }, 5)
     assert.same({ "TOO_LONG", "TOO_LONG", "TOO_LONG", "TOO_LONG", "BAD_REQUEST" }, codes)
     for i, row in ipairs(rows) do
@@ -248,14 +249,16 @@ describe("a stop reason", function()
       { times = 1, text = "So", stop_reason = "content_filter" },
       { times = 1, refusal = "No." },
       { times = 1, text = "So", stop_reason = "strange" },
-      { times = 1, stop_reason = "length", tools = { { name = "read", arguments = '{"path":"/et' } } },
+      { times = 1, stop_reason = "length",
+        tools = { { name = "read", arguments = '{"path":"/et' } } },
       { times = 1, text = "", stop_reason = "stop" } } })
     local p, reasons, replies = provider(), {}, {}
     for i = 1, 6 do
       replies[i] = succeed(p)
       reasons[i] = replies[i].stop_reason
     end
-    assert.same({ "max_tokens", "refusal", "refusal", "strange", "max_tokens", "end_turn" }, reasons)
+    assert.same({ "max_tokens", "refusal", "refusal", "strange", "max_tokens", "end_turn" },
+      reasons)
     assert.equal("No.", replies[3].content[1].text)
     assert.is_true(replies[5].content[1].incomplete)
     assert.matches("not the JSON text of an object", replies[5].content[1].problem)
