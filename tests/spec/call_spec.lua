@@ -54,7 +54,8 @@ describe("a call", function()
   end)
 
   when_kept("is noted when it is cancelled, and when a listener fails", function()
-    support.serve({ rules = { { text = "Hi.", fault = { stall_after_events = 3, seconds = 60 } } } })
+    support.serve({ rules = { { text = "Hi.",
+      fault = { stall_after_events = 3, seconds = 60 } } } })
     local p = support.provider()
     p.recorder = recorder()
     async.run(function()

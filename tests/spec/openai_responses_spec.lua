@@ -149,7 +149,8 @@ describe("a failure of the Responses API", function()
       { times = 1, fault = { not_json = "<p>Log in</p>" } } } })
     local p = provider()
     for _, want in ipairs({ { "BILLING", false }, { "RATE_LIMIT", true, 1.5 },
-      { "TOO_LONG", false }, { "SERVER", true }, { "RATE_LIMIT", true }, { "CUT", true }, { "NOT_JSON", false } }) do
+      { "TOO_LONG", false }, { "SERVER", true }, { "RATE_LIMIT", true }, { "CUT", true },
+      { "NOT_JSON", false } }) do
       local result = fail(p)
       assert.same(want, { result.code, result.details.retryable, result.details.retry_after })
     end

@@ -27,6 +27,7 @@ local DRAIN <const> = 0.5 -- seconds to wait for the end of a stream after its l
 ---@field done boolean the reply is complete, and nothing that matters comes behind it
 ---@field partial boolean some text or thinking was shown
 ---@field ending string what ends a stream, for messages
+---@field join? agenthost.http.EventOptions which events may come joined
 ---@field feed fun(self, data: string): true?, string?, string?, any takes the data of one event;
 ---  nil, message, "PROTOCOL"|"ERROR" and with "ERROR" the type or the error object
 ---@field feed_whole fun(self, body: string, data: table): true?, string?, string?, any takes a
@@ -115,7 +116,7 @@ local function cut(self, stream, reply, message, code)
 end
 
 local function read_events(self, stream, reply)
-  for event in stream:events() do
+  for event in stream:events(reply.join) do
     local ok, message, code, err = reply:feed(event.data)
     if not ok then
       return self.errors:event(stream, reply.partial, message, code, err)
