@@ -78,6 +78,7 @@ function Agent:call_model(turn)
     messages = function() return self.conversation:messages() end,
     pieces = self.conversation.pieces,
     max_tokens = self.max_tokens,
+    tool_choice = self.tool_choice,
     extra = self.extra,
   }
   local shown = {}

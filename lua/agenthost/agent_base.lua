@@ -254,7 +254,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir",
+  "base_dir", "tool_choice",
 }
 
 -- What the command line says comes before what the script says.
@@ -314,9 +314,12 @@ end
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
----  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
+---  tool_choice?: table }
+---  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
+---  tool_choice: { type = "auto"|"any"|"none"|"tool", name?, disable_parallel_tool_use? }, for any
+---  provider
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -330,6 +333,7 @@ function M.new(opts)
     max_turns = option("max_turns", defaults.run.max_turns),
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
+    tool_choice = opts.tool_choice,
     usage = {},
     task_ids = {},
     queue = queue.new(),

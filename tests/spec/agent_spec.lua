@@ -80,15 +80,18 @@ describe("agent", function()
     end)
 
     it("gives the provider what a request needs", function()
-      local made = place:new({ function(_, request)
+      local made
+      made = place:new({ function(_, request)
         assert.equal("Be a test.", request.system)
         assert.equal("t", request.tools[1].name)
         assert.same({ temperature = 0 }, request.extra)
         assert.equal(77, request.max_tokens)
+        assert.same({ type = "none" }, request.tool_choice)
+        assert.equal(made.conversation.pieces, request.pieces)
         assert.same(json.decode(request.messages_json()), request.messages())
         return reply("ok")
       end }, { system = "Be a test.", tools = { tool("t", print) }, extra = { temperature = 0 },
-        max_tokens = 77 })
+        max_tokens = 77, tool_choice = { type = "none" } })
       assert(made:run("x"))
     end)
 

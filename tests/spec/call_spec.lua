@@ -1,4 +1,5 @@
 --- What every HTTP call of a provider has: the note for a recorder, and answers from elsewhere.
+local anthropic = require("agenthost.provider.anthropic")
 local async = require("agenthost.async")
 local http = require("agenthost.http")
 local json = require("agenthost.json")
@@ -23,7 +24,7 @@ describe("a call", function()
     support.serve({ rules = { { times = 1, text = "Hi." },
       { times = 1, fault = { status = 429, message = "slow, test-key" } },
       { times = 1, text = "A long enough reply.", fault = { cut_after_events = 4 } },
-      { not_json = true, fault = { not_json = "<p>test-key</p>" } } } })
+      { fault = { not_json = "<p>test-key</p>" } } } })
     local p = support.provider({ headers = { ["X-Team-Token"] = "very-secret" } })
     p.recorder = recorder()
     support.succeed(p)
@@ -88,8 +89,7 @@ describe("a call", function()
     local reply = support.succeed(p)
     support.stop()
     local note = p.recorder[1]
-    local again = support.raw and require("agenthost.provider.anthropic").new({ model = "m",
-      base_url = "http://127.0.0.1:1" })
+    local again = anthropic.new({ model = "m", base_url = "http://127.0.0.1:1" })
     again.open = function()
       return http.replay({ status = note.status, headers = note.response_headers,
         body = note.response })

@@ -4,10 +4,25 @@ local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local discover = require("agenthost.provider.discover")
 local fake = require("support.fake")
-local json_server = require("support.json_server")
 local openai = require("agenthost.provider.openai")
 local support = require("support.anthropic")
 local sys = require("agenthost.sys")
+
+-- A server that has these pages, and no others.
+local function serve(pages)
+  return fake.start({ quirks = { "no_key" }, rules = {}, pages = pages }, { api = "openai" })
+end
+
+-- What it was asked for.
+local function seen(server)
+  local lines = {}
+  for _, entry in ipairs(server.log()) do
+    if entry.kind == "request" then
+      lines[#lines + 1] = entry.method .. " " .. entry.path
+    end
+  end
+  return lines
+end
 
 local function model_of(server, fields)
   local opts = { model = "m", base_url = server.url }
@@ -19,7 +34,7 @@ end
 
 describe("model_info", function()
   it("of vLLM, OpenRouter and Groq is in their list", function()
-    local server <close> = json_server.start({ ["/v1/models"] = { data = {
+    local server <close> = serve({ ["GET /v1/models"] = { data = {
       { id = "m", max_model_len = 8192 },
       { id = "r", context_length = 9000, top_provider = { max_completion_tokens = 700 } },
       { id = "g", context_window = 9001, max_completion_tokens = 701 } } } })
@@ -34,44 +49,44 @@ describe("model_info", function()
   end)
 
   it("of llama.cpp is what a slot has, whatever the model could take", function()
-    local server <close> = json_server.start({
-      ["/v1/models"] = { data = { { id = "x.gguf", owned_by = "llamacpp",
+    local server <close> = serve({
+      ["GET /v1/models"] = { data = { { id = "x.gguf", owned_by = "llamacpp",
         meta = { n_ctx_train = 131072 } } } },
-      ["/props"] = { default_generation_settings = { n_ctx = 4096 } } })
+      ["GET /props"] = { default_generation_settings = { n_ctx = 4096 } } })
     local p = model_of(server)
     assert.same({ context_window = 4096 }, p:model_info())
     assert.same({ context_window = 4096 }, p:model_info())
-    assert.equal(2, #server.seen()) -- asked once
+    assert.equal(2, #seen(server)) -- asked once
   end)
 
   it("of Ollama is num_ctx, from the model or from what is loaded", function()
     local list = { data = { { id = "m", owned_by = "library" } } }
     local shown = { model_info = { ["qwen.context_length"] = 40960, x = 1 } }
-    local server <close> = json_server.start({ ["/v1/models"] = list, ["/api/show"] = shown,
-      ["/api/ps"] = { models = { { name = "m", context_length = 8192 } } } })
+    local server <close> = serve({ ["GET /v1/models"] = list, ["POST /api/show"] = shown,
+      ["GET /api/ps"] = { models = { { name = "m", context_length = 8192 } } } })
     assert.same({ context_window = 8192 }, model_of(server):model_info())
     shown.parameters = "stop  \"x\"\nnum_ctx     2048"
-    local second <close> = json_server.start({ ["/v1/models"] = list, ["/api/show"] = shown })
+    local second <close> = serve({ ["GET /v1/models"] = list, ["POST /api/show"] = shown })
     assert.same({ context_window = 2048 }, model_of(second):model_info())
-    assert.same({ "GET /v1/models", "POST /api/show" }, second.seen())
+    assert.same({ "GET /v1/models", "POST /api/show" }, seen(second))
     shown.parameters = nil
-    local third <close> = json_server.start({ ["/v1/models"] = list, ["/api/show"] = shown })
+    local third <close> = serve({ ["GET /v1/models"] = list, ["POST /api/show"] = shown })
     local p = model_of(third)
     assert.same({ context_window = defaults.ollama_context }, p:model_info())
     assert.is_nil(p.info) -- not certain: asked again when the model is loaded
   end)
 
   it("is nil when nobody answers, and OpenAI itself is not asked", function()
-    local server <close> = json_server.start({})
-    assert.is_nil(model_of(server):model_info())
     assert.is_nil(openai.new({ model = "m", api_key = "k" }):model_info())
     local nowhere = openai.new({ model = "m", base_url = "http://127.0.0.1:1" })
     assert.is_nil(nowhere:model_info())
     local list, message, code = nowhere:list_models()
     assert.same({ "nil", "string", "CONNECT" }, { type(list), type(message), code })
+    local server <close> = fake.start({ rules = {} }, { api = "openai" }) -- which wants a key
     list, message, code = model_of(server):list_models()
-    assert.same({ "nil", "NOT_FOUND" }, { type(list), code })
-    assert.matches("404", message)
+    assert.same({ "nil", "AUTH" }, { type(list), code })
+    assert.matches("wants a key, set OPENAI_API_KEY", message)
+    assert.is_nil(model_of(server):model_info())
   end)
 end)
 
@@ -108,7 +123,7 @@ describe("Anthropic's provider", function()
   end)
 
   it("says so where a server cannot count", function()
-    local server <close> = json_server.start({})
+    local server <close> = serve({})
     local p = anthropic.new({ model = "m", base_url = server.url })
     assert.equal("UNSUPPORTED", select(3, p:count_tokens(support.request())))
     assert.equal("UNSUPPORTED", select(3, model_of(server):count_tokens(support.request())))
@@ -130,9 +145,9 @@ describe("discovery", function()
     local ollama <close> = fake.start({ quirks = { "no_key" }, rules = {}, models = {
       { id = "nomic-embed-text", owned_by = "library" }, { id = "q", owned_by = "library" } } },
       { api = "openai" })
-    local other <close> = json_server.start({ ["/v1/models"] = { data = {
+    local other <close> = serve({ ["GET /v1/models"] = { data = {
       { type = "model", id = "claude-x", display_name = "X" } } } })
-    local silent <close> = json_server.start({})
+    local silent <close> = fake.start({ rules = {} }) -- it wants a key
     defaults.local_servers = { ollama.url, other.url, silent.url, "http://127.0.0.1:1" }
     local found
     for _ = 1, 20 do -- a busy machine may take longer than the tenth of a second that it has

@@ -37,6 +37,10 @@ describe("a reply", function()
     { "with deltas of one character", { delta = 1 } },
     { "with deltas of everything", { delta = 100000 } },
     { "without a space behind data:", { no_space = true } },
+    { "packed", { gzip = true } },
+    { "with CR alone, and a byte order mark", { cr = true, bom = true } },
+    { "with \\u escapes", { ascii = true, delta = 1 } },
+    { "as text/plain", { content_type = "text/plain; charset=utf-8" } },
   }
   local QUIRKS <const> = {
     "whole_tool_calls", "object_arguments", "empty_arguments", "null_content", "empty_content",
