@@ -25,7 +25,8 @@ run, with agenthost's modules at hand.
       --version, --help
 
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL;
-OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME, XDG_CONFIG_HOME.
+OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME,
+XDG_CONFIG_HOME.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
 130 and 143 ended by Ctrl-C and by SIGTERM.
 ]]
