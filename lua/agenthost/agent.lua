@@ -91,7 +91,9 @@ function Agent:call_model(turn)
     tools = self.tools:definitions(),
     messages_json = function() return self.conversation:messages_json() end,
     messages = function() return self.conversation:messages() end,
+    pieces = self.conversation.pieces,
     max_tokens = self.max_tokens,
+    tool_choice = self.tool_choice,
     extra = self.extra,
   }
   local shown = {}

@@ -303,7 +303,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir", "on_notice", "instructions",
+  "base_dir", "on_notice", "instructions", "tool_choice",
 }
 
 -- What the command line says comes before what the script says.
@@ -400,11 +400,12 @@ end
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
----  on_notice?: agenthost.NoticePolicy, instructions?: boolean }
----  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
+---  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table }
+---  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
 ---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
----  AGENTS.md and CLAUDE.md out of the prompt
+---  AGENTS.md and CLAUDE.md out of the prompt; tool_choice: { type = "auto"|"any"|"none"|"tool",
+---  name?, disable_parallel_tool_use? }, for any provider
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -418,6 +419,7 @@ function M.new(opts)
     max_turns = option("max_turns", defaults.run.max_turns),
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
+    tool_choice = opts.tool_choice,
     usage = {},
     commands = {},
     task_ids = {},

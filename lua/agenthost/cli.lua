@@ -16,7 +16,7 @@ Runs the agent that agent.lua returns, or the installed one. A script that retur
 run, with agenthost's modules at hand.
 
   -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
-      --model MODEL        anthropic/<id>, or scripted/<file.lua>
+      --model MODEL        anthropic/<id>, openai/<id>, ollama/<id>, llamacpp, ...
       --output-format F    with -p: text, json or stream-json
       --max-turns N        model calls of one run
       --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
@@ -24,8 +24,9 @@ run, with agenthost's modules at hand.
       --verbose            say more on standard error
       --version, --help
 
-Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL,
-NO_COLOR, XDG_STATE_HOME, XDG_CONFIG_HOME.
+Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL;
+OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME,
+XDG_CONFIG_HOME.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
 130 and 143 ended by Ctrl-C and by SIGTERM.
 ]]

@@ -112,6 +112,11 @@ defaults.http = {
   stall_timeout = 120, -- without a byte
   timeout = 3600, -- for a whole call
 }
+-- Questions beside the calls: which models there are, how much fits into one.
+defaults.ask = {
+  timeout = 5,
+  max_body = 8 * 1024 * 1024, -- bytes of an answer
+}
 defaults.retry = {
   tries = 4, -- calls in all
   first_delay = 0.5,
@@ -121,6 +126,16 @@ defaults.retry = {
 
 --- The model when a key is set and nothing names one.
 defaults.model = "claude-sonnet-5-5"
+
+--- The same for OPENAI_API_KEY.
+defaults.openai_model = "gpt-5.1"
+
+--- The tokens that Ollama lets a prompt have unless the model or the server says otherwise.
+defaults.ollama_context = 4096
+
+--- Where the local servers are: llamacpp, and ollama unless OLLAMA_HOST says otherwise.
+defaults.llamacpp_url = "http://127.0.0.1:8080"
+defaults.ollama_url = "http://127.0.0.1:11434"
 
 --- Where a local model server is looked for when nothing is configured, and for how long.
 defaults.local_servers = { "http://127.0.0.1:8080", "http://127.0.0.1:11434" } -- llama.cpp, Ollama

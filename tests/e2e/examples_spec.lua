@@ -1,5 +1,7 @@
 --- Every example runs without a key and without a network.
 local case <const> = require("support.case")
+local fake <const> = require("support.fake")
+local json <const> = require("agenthost.json")
 local lfs <const> = require("lfs")
 
 local root <const> = arg[0]:match("^(.*)/[^/]+/[^/]+$") or ".."
@@ -41,6 +43,21 @@ describe("an example", function()
 
   it("provider_echo.lua: a provider of one's own", function()
     assert.equal("echo: hello\n", run(examples .. "/provider_echo.lua", "-p", "hello"))
+  end)
+
+  it("provider_command.lua: a program as the model", function()
+    assert.equal("The file says so.\n", run(examples .. "/provider_command.lua", "-p", "hello"))
+  end)
+
+  it("provider_openai_compatible.lua: a server of one's own", function()
+    local server <close> = fake.start({ quirks = { "no_key", "max_tokens_only", "sampling" },
+      rules = { { when = { has_tool_result = false }, tools = { { name = "bash",
+        input = { command = "echo seen" } } } }, { text = "Done." } } }, { api = "openai" })
+    local result = t:run({ examples .. "/provider_openai_compatible.lua", "-p", "Go.",
+      env = { OPENAI_BASE_URL = server.base_url } })
+    assert.same({ 0, "Done.\n" }, { result.code, result.stdout }, result.stderr)
+    local body = json.decode(server.requests()[1].body_text)
+    assert.same({ "my-model", 4000, 0.2 }, { body.model, body.max_tokens, body.temperature })
   end)
 
   it("is named in the README of the folder", function()

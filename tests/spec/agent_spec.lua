@@ -80,15 +80,18 @@ describe("agent", function()
     end)
 
     it("gives the provider what a request needs", function()
-      local made = place:new({ function(_, request)
+      local made
+      made = place:new({ function(_, request)
         assert.equal("Be a test.", request.system)
         assert.equal("t", request.tools[1].name)
         assert.same({ temperature = 0 }, request.extra)
         assert.equal(77, request.max_tokens)
+        assert.same({ type = "none" }, request.tool_choice)
+        assert.equal(made.conversation.pieces, request.pieces)
         assert.same(json.decode(request.messages_json()), request.messages())
         return reply("ok")
       end }, { system = "Be a test.", tools = { tool("t", print) }, extra = { temperature = 0 },
-        max_tokens = 77 })
+        max_tokens = 77, tool_choice = { type = "none" } })
       assert(made:run("x"))
     end)
 
@@ -493,7 +496,7 @@ describe("agent", function()
         raised(function() agent.new() end))
       assert.matches("cannot work in /no/such/place: .*No such file",
         raised(agent.new, { cwd = "/no/such/place" }))
-      assert.matches("unknown model 'gpt': expected anthropic/<id> or scripted/<file.lua>",
+      assert.matches("unknown model 'gpt': expected anthropic/<id>, openai/<id>, ",
         raised(agent.new, { model = "gpt" }), 1, true)
       for name, value in pairs({ plugins = "shell", tools = tool("t", print) }) do
         assert.matches(name .. ": expected a list", raised(agent.new, { [name] = value }), 1, true)

@@ -3,6 +3,7 @@ local anthropic = require("agenthost.provider.anthropic")
 local async = require("agenthost.async")
 local fake = require("support.fake")
 local json = require("agenthost.json")
+local openai_support = require("support.openai")
 local support = require("support.anthropic")
 
 local serve, provider, request, call =
@@ -258,6 +259,29 @@ describe("what goes back", function()
     assert.equal(9007199254740993, reply.content[3].input.z)
   end)
 
+  it("has images in tool results, and marks for the cache where the API wants them", function()
+    serve({ rules = { { when = { has_tool_result = false }, text = "Looking.", tools = {
+      { name = "read", id = "toolu_a" }, { name = "read", id = "toolu_b" } } },
+      { text = "Done." } } })
+    local image = { type = "image", source = { type = "base64", media_type = "image/png",
+      data = "iVBORw0KGgo=" } }
+    local p = provider({ cache = "explicit" })
+    local reply = succeed(p, { system = "s" })
+    local pieces = openai_support.pieces({ "Hello", reply.content, {
+      { type = "tool_result", tool_use_id = "toolu_a", content = { { type = "text", text = "so" },
+        image } },
+      { type = "tool_result", tool_use_id = "toolu_b", content = "no", is_error = true } } })
+    succeed(p, { system = "s", pieces = pieces })
+    local body = json.decode(support.server.requests()[2].body_text)
+    assert.same(image, body.messages[3].content[1].content[2])
+    local _, count = support.server.requests()[2].body_text:gsub('"cache_control"', "")
+    assert.equal(3, count)
+    assert.is_nil(body.cache_control)
+    assert.is_table(body.system[1].cache_control)
+    assert.is_table(body.messages[1].content[1].cache_control)
+    assert.is_table(body.messages[3].content[2].cache_control)
+  end)
+
   it("has a thinking block without text", function()
     serve({ rules = { { when = { turn = 1 }, thinking = "", text = "Yes." }, { text = "Done." } } })
     local p = provider()
@@ -296,9 +320,13 @@ describe("credentials", function()
     headers, result = seen({ ANTHROPIC_AUTH_TOKEN = " test-key\n", ANTHROPIC_API_KEY = "" })
     assert.same({ nil, "Bearer <key>" }, { headers["x-api-key"], headers.authorization })
     assert.is_table(result.reply)
-    headers, result = seen({ ANTHROPIC_API_KEY = "test-key\n", ANTHROPIC_AUTH_TOKEN = "other" })
-    assert.same({ "<key>", nil }, { headers["x-api-key"], headers.authorization })
+    -- This server is not Anthropic's, so it gets the token.
+    headers, result = seen({ ANTHROPIC_API_KEY = "other\n", ANTHROPIC_AUTH_TOKEN = "test-key" })
+    assert.same({ nil, "Bearer <key>" }, { headers["x-api-key"], headers.authorization })
     assert.is_table(result.reply)
+    local env = { ANTHROPIC_API_KEY = "key", ANTHROPIC_AUTH_TOKEN = "token" }
+    local ours = anthropic.from_env("m", function(name) return env[name] end)
+    assert.same({ "key", nil }, { ours.headers["x-api-key"], ours.headers.authorization })
   end)
 
   it("may come in extra headers", function()

@@ -19,12 +19,11 @@ local CUT <const> = { max_tokens = true, model_context_window_exceeded = true }
 ---@field name? string of "tool_use"
 ---@field input? table of "tool_use", decoded; `{}` when incomplete
 ---@field incomplete? boolean a tool_use whose input is no JSON object: do not run it
+---@field problem? string of an incomplete one: what to tell the model; default: it was cut off
 
----@class agenthost.anthropic.Accumulator
----@field done boolean the reply is complete
----@field partial boolean some text or thinking went to on_event
+---@class agenthost.anthropic.Accumulator: agenthost.Accumulator
 ---@field usage table what is known of it so far
-local Accumulator = {}
+local Accumulator = { ending = "message_stop" }
 Accumulator.__index = Accumulator
 
 --- An empty reply.
@@ -284,13 +283,20 @@ function Accumulator:feed(text)
   return true
 end
 
+--- Whether this is a reply that did not come as events.
+---@param data table
+---@return boolean
+function Accumulator.is_reply(data)
+  return data.type == "message"
+end
+
 --- Takes a reply that came whole, not as events.
 ---@param text string the message as JSON
+---@param message table the same, decoded
 ---@return true? ok
 ---@return string? message
 ---@return string? code as of `feed`
-function Accumulator:feed_message(text)
-  local message = json.decode(text)
+function Accumulator:feed_whole(text, message)
   on.message_start(self, { message = message })
   for i, start in ipairs(type(message.content) == "table" and message.content or {}) do
     local raw = '{"content_block":' .. json.slice(text, "content", i) .. "}"
