@@ -4,11 +4,13 @@ local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
+local permission = require("agenthost.permission")
 local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
 local session = require("agenthost.session")
+local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 local tools = require("agenthost.tools")
@@ -21,6 +23,9 @@ local tools = require("agenthost.tools")
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
 ---@field usage table<string, integer> tokens, added up over all calls
+---@field permission agenthost.Permission what its tools may do
+---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
+---  answer; a user interface sets it. Without it what would be asked is refused
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = {}
 
@@ -254,7 +259,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir",
+  "base_dir", "permissions",
 }
 
 -- What the command line says comes before what the script says.
@@ -311,12 +316,33 @@ local function load_tools(self, opts, base_dir)
   end
 end
 
+local function set_permissions(self, given)
+  self.permission = permission.new({
+    cwd = self.cwd,
+    sources = { overrides.permissions or {}, given or {}, settings.load().permissions or {} },
+  })
+  self.tools.permission = self.permission
+end
+
+local function system_prompt(self, system)
+  local built = prompt.build(overrides.system or system, {
+    cwd = self.cwd,
+    os = prompt.os_name(),
+    model = self.provider.model,
+    tools = self.tools:names(),
+  })
+  return overrides.append_system and built .. "\n\n" .. overrides.append_system or built
+end
+
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
+---  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] } }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
+---  permissions: see permission.lua and permission_rules.lua; what the command line says comes
+---  first, then this, then the settings file; deny rules of all three hold
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -341,13 +367,9 @@ function M.new(opts)
   open_session(self)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
+  set_permissions(self, opts.permissions)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
-  self.system = prompt.build(opts.system, {
-    cwd = self.cwd,
-    os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
-  })
+  self.system = system_prompt(self, opts.system)
   return self
 end
 

@@ -1,4 +1,5 @@
 --- The interactive conversation: a prompt that shares its wait with the notices.
+local ask = require("agenthost.ui.ask")
 local async = require("agenthost.async")
 local line = require("agenthost.line")
 local output = require("agenthost.output")
@@ -9,6 +10,7 @@ local text = require("agenthost.text")
 
 local M = {}
 
+local PROMPT <const> = "> "
 local LEAVE = { exit = true, q = true, quit = true }
 local EXIT_SIGNAL = { TERM = 143, HUP = 129 }
 
@@ -163,6 +165,42 @@ function Repl:take_line(entered)
   end
 end
 
+-- Waits for a line that is typed from now on; nil when there comes none. What was typed before is
+-- put away meanwhile: it does not answer.
+function Repl:read_answer(prompt)
+  local editor = self.editor
+  self:take_input()
+  local draft = editor:discard()
+  local answers = {}
+  local _ <close> = setmetatable({}, { __close = function()
+    self.answers = nil
+    self:hide_prompt()
+    editor:set_prompt(PROMPT)
+    editor:discard()
+    editor:insert(draft)
+    table.move(answers, 2, #answers, #self.inbox + 1, self.inbox) -- they are no answers
+  end })
+  self.answers = answers
+  if not self.at_line_start then
+    self:write("\n")
+  end
+  editor:set_prompt(prompt)
+  self:show_prompt()
+  while not answers[1] and not self.ended do
+    async.wait_any({ answers })
+  end
+  return answers[1]
+end
+
+-- What the agent asks before it runs a tool.
+function Repl:ask(question)
+  return ask.ask(question, {
+    width = terminal_width(),
+    say = function(s) self:say(s) end,
+    read = function(prompt) return self:read_answer(prompt) end,
+  })
+end
+
 -- Ctrl-C stops the model call or the foreground wait, and nothing else; at the prompt it empties
 -- the line.
 function Repl:on_signal(name)
@@ -184,6 +222,15 @@ function Repl:on_signal(name)
   end
 end
 
+-- Takes in what has been typed. The first line answers the question, if there is one.
+function Repl:take_input()
+  local lines, ended = self.editor:feed()
+  local box = self.answers or self.inbox
+  table.move(lines, 1, #lines, #box + 1, box)
+  self.ended = self.ended or ended
+  async.notify(box)
+end
+
 -- Lines come from the terminal whenever they are typed; they are taken up one by one when the agent
 -- is idle.
 function Repl:watch_terminal()
@@ -191,13 +238,8 @@ function Repl:watch_terminal()
   return async.spawn(function()
     repeat
       async.wait(watch)
-      local lines, ended = self.editor:feed()
-      for _, entered in ipairs(lines) do
-        self.inbox[#self.inbox + 1] = entered
-      end
-      self.ended = ended
-      async.notify(self.inbox)
-    until ended
+      self:take_input()
+    until self.ended
     reactor.unwatch(watch)
   end)
 end
@@ -240,7 +282,7 @@ end
 ---@param options { verbose: boolean, prompt?: string }
 ---@return integer
 function M.run(agent, options)
-  local editor <close> = assert(line.open({ prompt = "> ", history = history_path() }))
+  local editor <close> = assert(line.open({ prompt = PROMPT, history = history_path() }))
   local no_colour = sys.getenv("NO_COLOR")
   local self = setmetatable({
     agent = agent,
@@ -251,6 +293,7 @@ function M.run(agent, options)
     colour = not (no_colour and no_colour ~= "") and sys.getenv("TERM") ~= "dumb",
   }, Repl)
   agent.on_event = function(event) self:on_event(event) end
+  agent.ask = function(question) return self:ask(question) end
   return async.run(function()
     self:greet()
     signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, function(name)
