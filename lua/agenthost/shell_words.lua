@@ -11,6 +11,7 @@ local defaults = require("agenthost.defaults")
 ---@field text string what bash makes of it, quotes removed; expansions stay as they are written
 ---@field literal boolean nothing in it is expanded
 ---@field bare boolean nothing in it is quoted
+---@field unquoted? integer bytes of the text in front of the first quote, where there is one
 ---@field open boolean a glob or braces stand in it: bash may make other words of it
 
 ---@class agenthost.ShellCommand
@@ -41,6 +42,12 @@ end
 
 local function add(word, text)
   word.parts[#word.parts + 1] = text
+end
+
+-- From here on a part of the word is quoted.
+local function quote(word)
+  word.unquoted = word.unquoted or #table.concat(word.parts)
+  word.bare = false
 end
 
 -- The text of a substitution is a command line of its own.
@@ -110,6 +117,7 @@ end
 
 function Parser:double_quotes(word)
   self.pos = self.pos + 1
+  add(word, "") -- "" is a word, too
   while self.pos <= #self.s do
     local c = self.s:sub(self.pos, self.pos)
     if c == '"' then
@@ -135,10 +143,11 @@ end
 function Parser:escape(word)
   local escaped = self.s:sub(self.pos + 1, self.pos + 1)
   if escaped == "" then
-    self:fail("it ends in a backslash")
+    self:fail("it ends in a backslash", true)
+    add(word, "\\")
   elseif escaped ~= "\n" then
+    quote(word)
     add(word, escaped)
-    word.bare = false
   end
   self.pos = self.pos + 2
 end
@@ -153,10 +162,10 @@ function Parser:word()
     elseif c == "\\" then
       self:escape(word)
     elseif c == "'" then
-      word.bare = false
+      quote(word)
       self:single_quotes(word)
     elseif c == '"' then
-      word.bare = false
+      quote(word)
       self:double_quotes(word)
     elseif c == "$" or c == "`" then
       self:expansion(word, false)
@@ -169,6 +178,7 @@ function Parser:word()
   end
   if #word.parts > 0 then
     word.text, word.parts = table.concat(word.parts), nil
+    word.open = word.open and word.text ~= "[" -- the command of that name
     return word
   end
 end
@@ -181,7 +191,14 @@ local IN_FRONT <const> = { ["!"] = true, ["{"] = true, ["then"] = true, ["do"] =
   ["time"] = true, ["coproc"] = true }
 local COMPOUND <const> = { ["}"] = true, ["fi"] = true, ["done"] = true, ["esac"] = true,
   ["for"] = true, ["case"] = true, ["select"] = true, ["function"] = true, ["[["] = true,
-  ["in"] = true }
+  ["]]"] = true, ["in"] = true }
+
+-- Whether a word in front of a command sets a variable: up to the `=` nothing may be quoted, but
+-- for a subscript.
+local function is_assignment(word)
+  local sign = select(2, word.text:find("^[%a_][%w_]*%+?="))
+  return sign and sign <= (word.unquoted or sign) or word.text:find("^[%a_][%w_]*%[.*=") ~= nil
+end
 
 -- Takes what is in front of a simple command off it.
 function Parser:strip(words)
@@ -192,7 +209,7 @@ function Parser:strip(words)
       if not IN_FRONT[first.text] then
         return
       end
-    elseif first.text:find("^[%a_][%w_]*%+?=") or first.text:find("^[%a_][%w_]*%[.*=") then
+    elseif is_assignment(first) then
       self:fail("it sets a variable")
     else
       return
@@ -210,7 +227,7 @@ function Parser:add_command(words)
     self:fail("the name of a command in it is an expansion", true)
   elseif not name.bare then
     self:fail("the name of a command in it is quoted")
-  elseif name.text ~= "[" and (name.open or name.text:find("^~")) then
+  elseif name.open or name.text:find("^~") then
     self:fail("the name of a command in it is a pattern", true)
   end
   local commands = self.result.commands
