@@ -6,6 +6,7 @@ local permission = require("agenthost.permission")
 local permission_rules = require("agenthost.permission_rules")
 local places = require("agenthost.places")
 local reactor = require("agenthost.reactor")
+local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -280,6 +281,10 @@ local function run(parsed)
     if not ok then
       usage("--cwd: %s", message)
     end
+  end
+  local ok, problem = pcall(settings.load)
+  if not ok then
+    error({ message = problem }, 0) -- it has file and line; the way there is of no use
   end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122

@@ -17,22 +17,24 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
+local function fail(path, message)
+  error(message:find(path, 1, true) and message or path .. ": " .. message, 0)
+end
+
 -- Runs the file without libraries. The methods of strings are a library, too: away with them for
 -- as long as it runs, which it does in one go.
 local function evaluate(chunk, path)
   local strings = getmetatable("")
   local index = strings.__index
   local runner = coroutine.create(chunk)
-  debug.sethook(runner, function()
-    error(("it does not come to an end (more than %d steps; defaults.settings.max_instructions)")
-      :format(defaults.settings.max_instructions), 2)
-  end, "", defaults.settings.max_instructions)
+  local endless = ("it does not come to an end (more than %d steps; "
+    .. "defaults.settings.max_instructions)"):format(defaults.settings.max_instructions)
+  debug.sethook(runner, function() error(endless, 2) end, "", defaults.settings.max_instructions)
   strings.__index = nil
   local ok, value = coroutine.resume(runner)
   strings.__index = index
   if not ok then
-    local message = type(value) == "string" and value or "it raised a " .. type(value)
-    error(message:find(path, 1, true) and message or path .. ": " .. message, 0)
+    fail(path, type(value) == "string" and value or "it raised a " .. type(value))
   end
   return value
 end
@@ -80,7 +82,7 @@ function M.load(path)
   end
   local chunk, problem = load(content, "@" .. path, "t", {})
   if not chunk then
-    error(problem, 0)
+    fail(path, problem)
   end
   local settings = evaluate(chunk, path)
   check(settings, path, content)
