@@ -6,7 +6,7 @@
 --- a path pattern; without them the rule is about all that the tool does.
 local path = require("agenthost.permission_path")
 local shell_check = require("agenthost.shell_check")
-local shell_words = require("agenthost.shell_words")
+local shell_commands = require("agenthost.shell_commands")
 
 ---@class agenthost.PermissionRule
 ---@field text string as it was written
@@ -52,7 +52,7 @@ function M.parse(text)
   if inside and inside ~= "*" and inside ~= "" then
     rule.path = inside
     local command = inside:match("^(.-):%*$")
-    local shell = shell_words.parse(command or inside)
+    local shell = shell_commands.parse(command or inside)
     rule.words = #shell.commands == 1 and not shell.problem and shell.commands[1].words or nil
     rule.prefix = command ~= nil
     if not rule.words and (rule.kind == "command" or command) then
@@ -94,12 +94,9 @@ end
 -- command where something is forbidden: nobody knows what reads it, so a command that is allowed
 -- says nothing about it.
 local function names(rule, request, forbids)
-  if rule.kind == "command" then
-    return request.kind == "command" or request.kind == "input" and forbids
-  elseif rule.kind then
-    return request.kind == rule.kind
-  end
   return request.tool:find(rule.name) ~= nil
+    or rule.kind ~= nil and request.kind == rule.kind
+    or rule.kind == "command" and request.kind == "input" and forbids
 end
 
 -- Whether the words from `first` on are the rule's: true, false, or "maybe" where a word is one
@@ -174,8 +171,10 @@ function M.forbids(rules, request)
       found = true
     elseif request.shell then
       found = not rule.words and "maybe" or rule.words and any_covered(rule, request)
-    elseif request.subject then
-      found = request.absolute == nil and "maybe" or path_covered(rule, request)
+    elseif request.absolute then
+      found = path_covered(rule, request)
+    else
+      found = "maybe" -- it does not say what it is about
     end
     if found == true then
       return rule, false

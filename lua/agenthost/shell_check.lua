@@ -1,7 +1,7 @@
 --- What a command line does beyond its words: programs that run other commands, and builtins that
 --- change what later commands mean. Such a command is not plain, and what it may run is looked at,
---- too. For permission rules; see shell_words.lua.
-local shell_words = require("agenthost.shell_words")
+--- too. For permission rules; see shell_commands.lua.
+local shell_commands = require("agenthost.shell_commands")
 
 local M = {}
 
@@ -91,7 +91,7 @@ local function look_inside(result, command, level)
   local words = command.words
   for i = 2, #words do
     if words[i].text:find("[%s;&|$`()<>]") then
-      shell_words.parse_into(result, words[i].text, level + 1)
+      shell_commands.parse_into(result, words[i].text, level + 1)
     end
     command.starts = i -- every suffix up to the last word is a command, too
   end
@@ -102,7 +102,7 @@ end
 ---@return agenthost.ShellText commands have `starts` where each suffix from the second word up to
 ---  that one may be a command, too
 function M.read(text)
-  local result = shell_words.parse(text)
+  local result = shell_commands.parse(text)
   local i = 1
   while i <= #result.commands do -- grows meanwhile
     local command = result.commands[i]

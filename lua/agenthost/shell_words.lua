@@ -1,11 +1,5 @@
---- Splits a command line into its simple commands and their words, as bash would.
----
---- This is for permission rules, so it errs on one side: what it does not plainly understand
---- (expansions, redirections to files, compound commands, text that bash would refuse) it names in
---- `problem`, and an allow rule then does not count. It still goes on and collects every simple
---- command that it can find, inside substitutions and compound commands too: a deny rule looks at
---- all of them.
-local defaults = require("agenthost.defaults")
+--- The words of a command line, as bash reads them: quotes, escapes, substitutions. The lower half
+--- of shell_commands.lua, which says what it is for.
 
 ---@class agenthost.ShellWord
 ---@field text string what bash makes of it, quotes removed; expansions stay as they are written
@@ -14,27 +8,20 @@ local defaults = require("agenthost.defaults")
 ---@field unquoted? integer bytes of the text in front of the first quote, where there is one
 ---@field open boolean a glob or braces stand in it: bash may make other words of it
 
----@class agenthost.ShellCommand
----@field words agenthost.ShellWord[] at least one; without assignments in front
+--- Where a reader is. What it reads commands with is shell_commands.lua.
+---@class agenthost.ShellReader
+---@field s string
+---@field pos integer
+---@field result agenthost.ShellText
+local Reader = {}
 
----@class agenthost.ShellText
----@field commands agenthost.ShellCommand[] every simple command that was found
----@field problem? string why it is not plainly understood; nil when it is
----@field unsure boolean some commands in it may not have been found
-
-local M = {}
-
----@class agenthost.ShellParser
-local Parser = {}
-Parser.__index = Parser
+local M = { methods = Reader }
 
 -- Notes why the text is not plain; the first reason counts.
-function Parser:fail(why, unsure)
+function Reader:fail(why, unsure)
   self.result.problem = self.result.problem or why
   self.result.unsure = self.result.unsure or unsure or false
 end
-
--- ---- words -------------------------------------------------------------------------------------
 
 local function new_word()
   return { parts = {}, literal = true, bare = true, open = false }
@@ -51,14 +38,14 @@ local function quote(word)
 end
 
 -- The text of a substitution is a command line of its own.
-function Parser:substitution(from)
+function Reader:substitution(from)
   self.pos = from
   if not self:list(true) then
     self:fail("a substitution is not closed", true)
   end
 end
 
-function Parser:backticks()
+function Reader:backticks()
   local at = self.pos + 1
   while at <= #self.s and self.s:sub(at, at) ~= "`" do
     at = at + (self.s:sub(at, at) == "\\" and 2 or 1)
@@ -66,13 +53,12 @@ function Parser:backticks()
   if at > #self.s then
     self:fail("a backtick is not closed", true)
   end
-  M.parse_into(self.result, self.s:sub(self.pos + 1, at - 1):gsub("\\([$`\\\"])", "%1"),
-    self.level + 1)
+  self:inner_text((self.s:sub(self.pos + 1, at - 1):gsub("\\([$`\\\"])", "%1")))
   self.pos = at + 1
 end
 
 -- $'...': its escapes are not decoded, so nobody knows what it says.
-function Parser:ansi_quotes()
+function Reader:ansi_quotes()
   local at = self.pos + 2
   while at <= #self.s and self.s:sub(at, at) ~= "'" do
     at = at + (self.s:sub(at, at) == "\\" and 2 or 1)
@@ -84,7 +70,7 @@ function Parser:ansi_quotes()
 end
 
 -- At a `$` or a backtick, outside single quotes.
-function Parser:expansion(word, quoted)
+function Reader:expansion(word, quoted)
   local from = self.pos
   local two = self.s:sub(from, from + 1)
   word.literal = false
@@ -105,7 +91,7 @@ function Parser:expansion(word, quoted)
 end
 
 -- In front of the opening quote; text inside single quotes is taken as it is.
-function Parser:single_quotes(word)
+function Reader:single_quotes(word)
   local stop = self.s:find("'", self.pos + 1, true)
   if not stop then
     self:fail("a quote is not closed", true)
@@ -115,7 +101,7 @@ function Parser:single_quotes(word)
   self.pos = stop + 1
 end
 
-function Parser:double_quotes(word)
+function Reader:double_quotes(word)
   self.pos = self.pos + 1
   add(word, "") -- "" is a word, too
   while self.pos <= #self.s do
@@ -140,7 +126,7 @@ function Parser:double_quotes(word)
   self:fail("a quote is not closed", true)
 end
 
-function Parser:escape(word)
+function Reader:escape(word)
   local escaped = self.s:sub(self.pos + 1, self.pos + 1)
   if escaped == "" then
     self:fail("it ends in a backslash", true)
@@ -153,7 +139,7 @@ function Parser:escape(word)
 end
 
 -- Reads one word; nil when none stands here.
-function Parser:word()
+function Reader:word()
   local word = new_word()
   while self.pos <= #self.s do
     local c = self.s:sub(self.pos, self.pos)
@@ -183,85 +169,7 @@ function Parser:word()
   end
 end
 
--- ---- commands ----------------------------------------------------------------------------------
-
--- Words that stand in front of a command, and words of compound commands that are none themselves.
-local IN_FRONT <const> = { ["!"] = true, ["{"] = true, ["then"] = true, ["do"] = true,
-  ["else"] = true, ["elif"] = true, ["if"] = true, ["while"] = true, ["until"] = true,
-  ["time"] = true, ["coproc"] = true }
-local COMPOUND <const> = { ["}"] = true, ["fi"] = true, ["done"] = true, ["esac"] = true,
-  ["for"] = true, ["case"] = true, ["select"] = true, ["function"] = true, ["[["] = true,
-  ["]]"] = true, ["in"] = true }
-
--- Whether a word in front of a command sets a variable: up to the `=` nothing may be quoted, but
--- for a subscript.
-local function is_assignment(word)
-  local sign = select(2, word.text:find("^[%a_][%w_]*%+?="))
-  return sign and sign <= (word.unquoted or sign) or word.text:find("^[%a_][%w_]*%[.*=") ~= nil
-end
-
--- Takes what is in front of a simple command off it.
-function Parser:strip(words)
-  while words[1] do
-    local first = words[1]
-    if first.bare and (IN_FRONT[first.text] or COMPOUND[first.text]) then
-      self:fail(("'%s' makes it a compound command"):format(first.text))
-      if not IN_FRONT[first.text] then
-        return
-      end
-    elseif is_assignment(first) then
-      self:fail("it sets a variable")
-    else
-      return
-    end
-    table.remove(words, 1)
-  end
-end
-
-function Parser:add_command(words)
-  self:strip(words)
-  local name = words[1]
-  if not name then
-    return
-  elseif not name.literal then
-    self:fail("the name of a command in it is an expansion", true)
-  elseif not name.bare then
-    self:fail("the name of a command in it is quoted")
-  elseif name.open or name.text:find("^~") then
-    self:fail("the name of a command in it is a pattern", true)
-  end
-  local commands = self.result.commands
-  if #commands >= defaults.permission.max_commands then
-    return self:fail(("it has more than %d commands (defaults.permission.max_commands)"):format(
-      defaults.permission.max_commands), true)
-  end
-  commands[#commands + 1] = { words = words }
-end
-
-local WANTS_MORE <const> = { ["&&"] = true, ["||"] = true, ["|"] = true, ["|&"] = true }
-
--- A command is over: at an operator, or (nil) where the list ends.
-function Parser:end_command(operator)
-  local words, redirected = self.words, self.redirected
-  self.words, self.redirected = {}, false
-  if #words == 0 and not redirected then
-    if operator and operator ~= "\n" then
-      self:fail(("there is no command before '%s'"):format(operator))
-    end
-  else
-    if #words == 0 then
-      self:fail("it redirects without a command")
-    else
-      self:add_command(words)
-    end
-    self.wanted = WANTS_MORE[operator] and operator or nil
-  end
-  if not operator and self.wanted then
-    self:fail(("there is no command behind '%s'"):format(self.wanted))
-  end
-end
-
-function Parser:skip_blanks()
+function Reader:skip_blanks()
   while true do
     local stop = select(2, self.s:find("^[ \t]+", self.pos))
       or select(2, self.s:find("^\\\n", self.pos))
@@ -271,99 +179,6 @@ function Parser:skip_blanks()
     self.pos = stop + 1
   end
 end
-
-local REDIRECTIONS <const> = { "<<<", "<<%-", "<<", "<&", "<>", "<", ">>", ">&", ">|", ">", "&>>",
-  "&>" }
-
-function Parser:redirection()
-  self.pos = self.pos + #self.s:match("^%d*", self.pos)
-  if self.s:find("^[<>]%(", self.pos) then
-    self:fail("it contains a process substitution")
-    self.pos = self.pos + 1 -- on with the parenthesis
-    return
-  end
-  local operator
-  for _, pattern in ipairs(REDIRECTIONS) do
-    operator = operator or self.s:match("^" .. pattern, self.pos)
-  end
-  self.pos = self.pos + #operator
-  self.redirected = true
-  self:skip_blanks()
-  local target = self:word()
-  if not target then
-    self:fail("it redirects to nothing")
-  elseif operator:find("^<<") then
-    self:fail("it has a here-document")
-  elseif operator:find("^[<>]&$") and target.text:find("^%d*%-?$") then
-    return -- from one descriptor to another
-  elseif target.text ~= "/dev/null" then
-    self:fail(("it redirects '%s' a file"):format(operator))
-  end
-end
-
--- One step of a list, at something that is no blank. Returns true at the `)` that ends it.
-function Parser:step(nested)
-  local c = self.s:sub(self.pos, self.pos)
-  if c == "#" then
-    self.pos = self.s:find("\n", self.pos, true) or #self.s + 1
-  elseif self.s:find("^%d*[<>]", self.pos) or self.s:find("^&>", self.pos) then
-    self:redirection()
-  elseif c == "(" then
-    self:fail("it contains parentheses")
-    self.depth = self.depth + 1
-    self:end_command("\n")
-    self.pos = self.pos + 1
-  elseif c == ")" then
-    self:end_command(nested and self.depth == 0 and nil or "\n")
-    self.pos = self.pos + 1
-    if nested and self.depth == 0 then
-      return true
-    end
-    self:fail("it contains parentheses")
-    self.depth = self.depth - 1
-  elseif c:find("[;&|\n]") then
-    local operator = self.s:match("^;;&", self.pos) or self.s:match("^;[;&]", self.pos)
-      or self.s:match("^&&", self.pos) or self.s:match("^|[|&]", self.pos) or c
-    if operator:find("^;.") then
-      self:fail(("'%s' makes it a compound command"):format(operator))
-    end
-    self:end_command(operator)
-    self.pos = self.pos + #operator
-  else
-    local word = self:word()
-    self.words[#self.words + 1] = word
-    if word and word.text:find("^{[%a_][%w_]*}$") and self.s:find("^[<>]", self.pos) then
-      self:fail("it opens a descriptor")
-    end
-  end
-end
-
---- Reads commands up to the end, or to the `)` of a substitution; then returns true.
-function Parser:list(nested)
-  local outer = { self.words, self.redirected, self.wanted, self.depth }
-  self.words, self.redirected, self.wanted, self.depth = {}, false, nil, 0
-  self.level = self.level + 1
-  local closed = false
-  if self.level > defaults.permission.max_depth then
-    self:fail("it is nested too deeply (defaults.permission.max_depth)", true)
-    self.pos = #self.s + 1
-  end
-  self:skip_blanks()
-  while not closed and self.pos <= #self.s do
-    closed = self:step(nested) or false
-    if not closed then
-      self:skip_blanks()
-    end
-  end
-  if not closed then
-    self:end_command(nil)
-  end
-  self.level = self.level - 1
-  self.words, self.redirected, self.wanted, self.depth = table.unpack(outer, 1, 4)
-  return closed
-end
-
--- ---- the whole ---------------------------------------------------------------------------------
 
 -- Characters that look like spaces or like nothing, or reorder what stands around them.
 local HIDDEN <const> = { { 0x80, 0xA0 }, { 0xAD, 0xAD }, { 0x34F, 0x34F }, { 0x61C, 0x61C },
@@ -384,8 +199,10 @@ function M.is_hidden(code)
   return false
 end
 
--- What is wrong with the characters of a command line; nil when nothing is.
-local function bad_characters(s)
+--- What is wrong with the characters of a command line; nil when nothing is.
+---@param s string
+---@return string?
+function M.bad_characters(s)
   if s:find("[%z\1-\8\11-\31\127]") then
     return "it contains control characters"
   elseif not utf8.len(s) then
@@ -396,38 +213,6 @@ local function bad_characters(s)
       return ("it contains a character that cannot be seen (U+%04X)"):format(code)
     end
   end
-end
-
---- As `parse`, into a result that is there already.
----@param result agenthost.ShellText
----@param text string
----@param level integer how deep the text stands inside others
-function M.parse_into(result, text, level)
-  local parser = setmetatable({ s = text, pos = 1, result = result, level = level, depth = 0 },
-    Parser)
-  local problem = bad_characters(text)
-  if problem then
-    parser:fail(problem, true)
-  end
-  parser:list(false)
-end
-
---- Reads a command line.
----@param text string
----@return agenthost.ShellText
-function M.parse(text)
-  local result = { commands = {}, unsure = false }
-  if #text > defaults.permission.max_command then
-    result.problem = ("it is longer than %d bytes (defaults.permission.max_command)"):format(
-      defaults.permission.max_command)
-    result.unsure = true
-    return result
-  end
-  M.parse_into(result, text, 0)
-  if #result.commands == 0 then
-    result.problem = result.problem or "there is no command in it"
-  end
-  return result
 end
 
 return M

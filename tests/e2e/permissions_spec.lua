@@ -95,6 +95,23 @@ describe("headless", function()
     assert.is_nil(t.place:read("never"))
   end)
 
+  it("runs the lesson's exercises as typed, with the flag", function()
+    for prompt, expected in pairs({
+      ["Run `sleep 5 && echo done` in the background, then create a file while it runs"] =
+        "completed",
+      ["Start 3 background tasks: `sleep 2`, `sleep 4`, `sleep 6`. Check their status"] =
+        "completed",
+      ["Run pytest in the background and keep working on other things"] = "failed",
+    }) do
+      local path = t:program("pytest", "#!/bin/sh\nexit 1\n")
+      local result = t:run({ "-p", prompt, "--model", "scripted/demo", "--permission-mode",
+        "bypassPermissions", env = { PATH = path } })
+      assert.equal(0, result.code, result.stderr)
+      assert.equal("", result.stderr)
+      assert.matches(expected, result.stdout)
+    end
+  end)
+
   it("plan: changes nothing", function()
     t.place:write("old.txt", "old")
     t:script({ tools = { bash("touch made"), { name = "read_file", input = { path = "old.txt" } },
@@ -436,6 +453,19 @@ describe("on a terminal a question", function()
     term:keys("C-d")
     assert(tmux.eventually(function() return not term:alive() end, SLOW), term:screen())
     assert.is_nil(t.place:read("made"))
+  end)
+
+  it("is all that the lesson's first exercise needs, as typed", function()
+    term = tmux.start({ cwd = t.place.work, command = t.place:words({ "--model", "scripted/demo",
+      env = { TERM = "screen", NO_COLOR = "1" } }) })
+    term:wait_for("\n> *$", SLOW)
+    say("Run `sleep 5 && echo done` in the background, then create a file while it runs")
+    wait_question("│ sleep 5 && echo done")
+    say("y")
+    wait_question("│ created-meanwhile.txt")
+    say("y")
+    wait_answer("completed.")
+    assert.truthy(t.place:read("created-meanwhile.txt"))
   end)
 
   it("works with TERM=dumb", function()

@@ -326,6 +326,17 @@ describe("permissions", function()
     end)
   end)
 
+  it("of a tool that says nothing of itself are by its name", function()
+    local function verdict(lists)
+      local checked = permission.new({ cwd = place.cwd, sources = { lists } })
+      return (checked:decide(checked:request({ name = "bash" }, { command = "ls" })))
+    end
+    assert.equal("deny", verdict({ allow = { "bash" }, deny = { "bash" } }))
+    assert.equal("ask", verdict({ allow = { "bash" }, deny = { "bash(rm:*)" } }))
+    assert.equal("allow", verdict({ allow = { "bash" } }))
+    assert.equal("ask", verdict({ allow = { "bash(ls:*)" } }))
+  end)
+
   it("bound what a run remembers of refusals", function()
     local made = agent_with({})
     local calls = {}

@@ -1,12 +1,12 @@
 --- The splitter of command lines against bash itself.
-local shell_words = require("agenthost.shell_words")
+local shell_commands = require("agenthost.shell_commands")
 local temp = require("support.temp")
 
 local COUNT <const> = 1500
 
 -- The commands of a text as one string each: <word><word>.
 local function split(text)
-  local result, commands = shell_words.parse(text), {}
+  local result, commands = shell_commands.parse(text), {}
   for i, command in ipairs(result.commands) do
     local words = {}
     for j, word in ipairs(command.words) do
@@ -17,7 +17,7 @@ local function split(text)
   return commands, result.problem, result.unsure
 end
 
-describe("agenthost.shell_words", function()
+describe("agenthost.shell_commands", function()
   it("splits commands and words", function()
     assert.same({ { "<a><b c><d e>", "<f>" }, nil, false }, { split("a 'b c' d\\ e; f") })
     assert.same({ { "<f>", "<g>", "<echo><$(f; g)>" }, "it contains a substitution", false },
