@@ -156,6 +156,18 @@ local function path_covered(rule, request)
   return request.absolute ~= nil and path.matches(rule.path, request.cwd, request.absolute)
 end
 
+-- Whether a rule of a deny or ask list, for this tool, means this call: true, false or "maybe".
+local function covers(rule, request)
+  if not rule.path then
+    return true
+  elseif request.shell and rule.words then
+    return any_covered(rule, request)
+  elseif not request.shell and request.absolute then
+    return path_covered(rule, request)
+  end
+  return "maybe" -- one of the two does not say what it is about
+end
+
 --- The first rule of a deny or ask list that forbids a call.
 ---@param rules agenthost.PermissionRule[]
 ---@param request agenthost.PermissionRequest
@@ -164,18 +176,7 @@ end
 function M.forbids(rules, request)
   local perhaps
   for _, rule in ipairs(rules) do
-    local found = false
-    if not names(rule, request, true) then
-      found = false
-    elseif not rule.path then
-      found = true
-    elseif request.shell then
-      found = not rule.words and "maybe" or rule.words and any_covered(rule, request)
-    elseif request.absolute then
-      found = path_covered(rule, request)
-    else
-      found = "maybe" -- it does not say what it is about
-    end
+    local found = names(rule, request, true) and covers(rule, request)
     if found == true then
       return rule, false
     end
