@@ -13,4 +13,6 @@ return agent.new({
     "background", -- background_run, check_background, background_output, background_kill
     "./word_count.lua", -- a tool of your own: see that file
   },
+  -- Edits inside the workspace run without a question; commands ask first, or need a rule here.
+  permissions = { mode = "acceptEdits", allow = { "bash(git status:*)", "bash(git diff:*)" } },
 })

@@ -10,6 +10,9 @@ local sys = require("agenthost.sys")
 local helper = agent.new({
   model = "scripted/background_model.lua",
   plugins = { "shell", "files", "background" },
+  permissions = { -- nobody is asked here: what no rule allows is refused
+    allow = { "bash(sleep:*)", "bash(echo:*)", "bash(exit:*)", "write_file(notes.txt)" },
+  },
 })
 
 local started = sys.now()

@@ -3,6 +3,7 @@ return {
   name = "word_count",
   description = "Count the words of a file of the workspace.",
   input = { path = "string: the file", longer_than = "integer?: only words longer than this" },
+  permission = "read", -- of input.path; without this line each call would be asked for
   run = function(input, ctx)
     local content = assert(ctx.root:read(input.path)) -- what a tool raises, the model is told
     local count = 0

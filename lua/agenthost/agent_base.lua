@@ -6,12 +6,14 @@ local defaults = require("agenthost.defaults")
 local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
+local permission = require("agenthost.permission")
 local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
 local retry = require("agenthost.retry")
 local session = require("agenthost.session")
+local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 local tools = require("agenthost.tools")
@@ -28,6 +30,9 @@ local tools = require("agenthost.tools")
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
 ---@field notes string[] lines for the user: what of the instruction files was left out, and why
 ---@field usage table<string, integer> tokens, added up over all calls
+---@field permission agenthost.Permission what its tools may do
+---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
+---  answer; a user interface sets it. Without it what would be asked is refused
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = {}
 
@@ -303,7 +308,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir", "on_notice", "instructions", "tool_choice",
+  "base_dir", "on_notice", "instructions", "tool_choice", "permissions",
 }
 
 -- What the command line says comes before what the script says.
@@ -382,9 +387,21 @@ local function load_tools(self, opts, base_dir)
   end
 end
 
+local function set_permissions(self, given)
+  self.permission = permission.new({
+    cwd = self.cwd,
+    sources = { overrides.permissions or {}, given or {}, settings.load().permissions or {} },
+  })
+  self.tools.permission = self.permission
+end
+
 -- What the model is told before the conversation begins.
 local function build_prompt(self, opts)
-  self.prompt_parts = prompt.parts(opts.system, {
+  if overrides.append_system then
+    table.insert(self.added_prompts,
+      { source = "--append-system-prompt", text = overrides.append_system })
+  end
+  self.prompt_parts = prompt.parts(overrides.system or opts.system, {
     cwd = self.cwd,
     os = prompt.os_name(),
     model = self.provider.model,
@@ -400,12 +417,15 @@ end
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
----  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table }
+---  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table,
+---  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] } }
 ---  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
 ---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
 ---  AGENTS.md and CLAUDE.md out of the prompt; tool_choice: { type = "auto"|"any"|"none"|"tool",
----  name?, disable_parallel_tool_use? }, for any provider
+---  name?, disable_parallel_tool_use? }, for any provider; permissions: see permission.lua and
+---  permission_rules.lua; what the command line says comes first, then this, then the settings
+---  file; deny rules of all three hold
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -436,6 +456,7 @@ function M.new(opts)
   open_session(self)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
+  set_permissions(self, opts.permissions)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
   build_prompt(self, opts)
   return self

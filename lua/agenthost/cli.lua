@@ -2,8 +2,11 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
+local permission = require("agenthost.permission")
+local permission_rules = require("agenthost.permission_rules")
 local places = require("agenthost.places")
 local reactor = require("agenthost.reactor")
+local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -18,6 +21,12 @@ run, with agenthost's modules at hand.
   -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
       --model MODEL        anthropic/<id>, openai/<id>, ollama/<id>, llamacpp, ...
       --output-format F    with -p: text, json or stream-json
+      --input-format F     with -p: text, or stream-json (user messages as JSON lines on stdin)
+      --include-partial-messages  with stream-json: also the reply while it comes
+      --permission-mode M  default, acceptEdits, plan, dontAsk or bypassPermissions
+      --allowed-tools R    rules for what needs no question: 'read_file, bash(git status:*)'
+      --disallowed-tools R rules for what is refused, whatever the mode
+      --system-prompt S    in place of the agent's; --append-system-prompt S: behind it
       --max-turns N        model calls of one run
       --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
       --cwd DIR            work there
@@ -27,6 +36,7 @@ run, with agenthost's modules at hand.
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL;
 OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME,
 XDG_CONFIG_HOME.
+With -p nobody is asked: what would need a yes is refused, and said on standard error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
 130 and 143 ended by Ctrl-C and by SIGTERM.
 ]]
@@ -42,6 +52,18 @@ local function number_of(name, value, least)
     usage("%s: expected a number from %g on, got '%s'", name, least, value)
   end
   return number
+end
+
+-- Adds the rules of a flag that may be given several times.
+local function add_rules(o, list, name, value)
+  local rules = permission_rules.split(value)
+  for _, text in ipairs(rules) do
+    local rule, message = permission_rules.parse(text)
+    if not rule then
+      usage("%s: %s", name, message)
+    end
+  end
+  o[list] = table.move(rules, 1, #rules, #(o[list] or {}) + 1, o[list] or {})
 end
 
 local FORMATS = { text = true, json = true, ["stream-json"] = true }
@@ -65,11 +87,32 @@ local flags = {
   ["--wait-tasks"] = { value = true, set = function(o, v)
     o.wait_tasks = number_of("--wait-tasks", v, 0)
   end },
+  ["--input-format"] = { value = true, set = function(o, v)
+    if v ~= "text" and v ~= "stream-json" then
+      usage("--input-format: expected text or stream-json, got '%s'", v)
+    end
+    o.input_format = v
+  end },
+  ["--include-partial-messages"] = { set = function(o) o.partial = true end },
+  ["--permission-mode"] = { value = true, set = function(o, v)
+    local ok, message = pcall(permission.read, { mode = v })
+    o.permission_mode = ok and v or usage("--permission-mode: %s", message)
+  end },
+  ["--allowed-tools"] = { value = true, set = function(o, v)
+    add_rules(o, "allow", "--allowed-tools", v)
+  end },
+  ["--disallowed-tools"] = { value = true, set = function(o, v)
+    add_rules(o, "deny", "--disallowed-tools", v)
+  end },
+  ["--system-prompt"] = { value = true, set = function(o, v) o.system = v end },
+  ["--append-system-prompt"] = { value = true, set = function(o, v) o.append_system = v end },
   ["--cwd"] = { value = true, set = function(o, v) o.cwd = v end },
   ["--verbose"] = { set = function(o) o.verbose = true end },
   ["--version"] = { set = function(o) o.version = true end },
   ["--help"] = { set = function(o) o.help = true end },
 }
+flags["--allowedTools"] = flags["--allowed-tools"]
+flags["--disallowedTools"] = flags["--disallowed-tools"]
 local short = { ["-p"] = "--print", ["-h"] = "--help" }
 
 -- A path to a script, not a prompt that happens to end with one ("explain src/main.lua").
@@ -210,6 +253,12 @@ end
 
 local function run_agent(parsed, agent)
   if parsed.print or not sys.isatty(0) or not sys.isatty(1) then
+    if parsed.input_format == "stream-json" then
+      if parsed.prompt then
+        usage("--input-format stream-json takes the prompts from standard input, not from words")
+      end
+      return require("agenthost.ui.print").run(agent, nil, parsed)
+    end
     local prompt = prompt_from_stdin(parsed)
     if not (prompt and prompt:find("%S")) then
       usage("there is no prompt: say it after -p, or on standard input")
@@ -234,12 +283,19 @@ local function run(parsed)
       usage("--cwd: %s", message)
     end
   end
+  local ok, problem = pcall(settings.load)
+  if not ok then
+    error({ message = problem }, 0) -- it has file and line; the way there is of no use
+  end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
   require("agenthost.agent_base").override({
     model = model,
     max_turns = parsed.max_turns,
+    system = parsed.system,
+    append_system = parsed.append_system,
+    permissions = { mode = parsed.permission_mode, allow = parsed.allow, deny = parsed.deny },
     base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
   })
   local value = run_script(script, parsed.script, parsed.script_args)

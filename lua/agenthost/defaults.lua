@@ -147,6 +147,30 @@ defaults.wait_tasks = 600
 --- With a prompt on the command line: how long standard input may stay silent, in seconds.
 defaults.stdin_patience = 3
 
+--- Permissions: what is read of a command before it counts as not understood, and what is shown.
+defaults.permission = {
+  max_command = 65536, -- bytes
+  max_commands = 1000, -- simple commands in one command line
+  max_depth = 20, -- substitutions inside one another
+  shown = 20000, -- characters of a command or an edit in a question
+  denials = 100, -- refused calls that the result of a headless run lists
+  -- Edits of these ask each time: what stands in them is run by others. Names at any depth.
+  protected = { ".git", ".agenthost", ".envrc", ".vscode", ".idea" },
+  -- Programs whose second word says what they do: "always" for one of these is a rule for both.
+  subcommands = { "git", "npm", "cargo", "go", "docker", "kubectl", "pip", "apt", "make", "cmake" },
+}
+
+--- Standard input with --input-format stream-json.
+defaults.input = {
+  max_line = 32 * 1024 * 1024, -- bytes of one message
+}
+
+--- The settings file: how much of it is read, and how long it may take.
+defaults.settings = {
+  max_bytes = 262144,
+  max_instructions = 1000000,
+}
+
 --- Environment variables that no command may see: shell patterns. They are taken out of the
 --- environment at start; os.getenv and sys.getenv still give them to Lua.
 defaults.secret_env = {

@@ -14,8 +14,17 @@ local text = require("agenthost.text")
 ---  (sent as JSON) or content blocks (a list of tables that have a `type`); on failure it raises,
 ---  or returns nil and a message
 ---@field summary? fun(input: table): string the argument that matters, for one line on a terminal
+---@field permission? agenthost.ToolKind|fun(input: table): agenthost.ToolKind, string? what it
+---  does, for permission rules: "read" and "edit" (of `input.path`), "command" (`input.command`,
+---  run by a shell), "input" (text for a command that runs already), "none" (nothing that needs a
+---  word). A function gives the kind and the path or command. Without it every call is asked for
+---@field preview? fun(input: table, ctx: agenthost.ToolContext): string? what a call would change,
+---  shown with the question whether it may
+
+---@alias agenthost.ToolKind "read"|"edit"|"command"|"input"|"none"
 
 ---@class agenthost.Tools
+---@field permission? agenthost.Permission asked before a tool runs
 local Tools = {}
 Tools.__index = Tools
 
@@ -25,6 +34,8 @@ local M = {}
 function M.new()
   return setmetatable({ by_name = {}, list = {} }, Tools)
 end
+
+local KINDS <const> = { read = true, edit = true, command = true, input = true, none = true }
 
 --- Adds a tool. Raises when its shape is wrong or the name is taken.
 ---@param tool agenthost.Tool
@@ -41,6 +52,10 @@ function Tools:add(tool, owner)
     refuse("tool '%s' needs a description: the model chooses by it", tool.name)
   elseif type(tool.run) ~= "function" then
     refuse("tool '%s' needs a function run(input, ctx)", tool.name)
+  elseif tool.permission ~= nil and type(tool.permission) ~= "function"
+    and not KINDS[tool.permission] then
+    refuse("tool '%s': permission: expected read, edit, command, input, none or a function, got %s",
+      tool.name, tostring(tool.permission))
   end
   local other = self.by_name[tool.name]
   if other then
@@ -124,18 +139,31 @@ local function result_content(value)
   return shown:find("%S") and shown or "(no output)"
 end
 
--- Runs one call. Returns content, is_error; never raises.
-local function run_call(entry, call, context)
+-- Why a call is not run, in words for the model, and whether permissions forbid it; nil when it may
+-- run. Waits where the user is asked.
+local function refusal(permission, entry, call, context)
   if not entry then
-    return ("Error: there is no tool '%s'"):format(call.name), true
+    return ("Error: there is no tool '%s'"):format(call.name)
   elseif call.incomplete then
     return "Error: " .. (call.problem and call.problem .. "; it was not run."
-      or "the reply was cut off inside this call; it was not run. Make it shorter."), true
+      or "the reply was cut off inside this call; it was not run. Make it shorter.")
   end
   local problem = schema.check(call.input, entry.schema)
   if problem then
-    return "Error: " .. problem, true
+    return "Error: " .. problem
+  elseif not permission then
+    return nil
   end
+  local ok, allowed, why = pcall(permission.check, permission, entry.tool, call.input, context)
+  if ok then
+    return not allowed and why or nil, not allowed
+  end
+  return allowed == M.CANCELLED and "Cancelled by the user; it was not run."
+    or "Error: it was not run: the check of permissions failed: " .. tostring(allowed)
+end
+
+-- Runs one call. Returns content, is_error; never raises.
+local function run_call(entry, call, context)
   local ok, value, message = xpcall(entry.tool.run, function(err)
     return err == M.CANCELLED and err or { message = err, traceback = debug.traceback("", 2) }
   end, call.input, context)
@@ -173,10 +201,16 @@ function Tools:run(calls, new_context, emit)
   for i, call in ipairs(calls) do
     functions[i] = function()
       local entry = self.by_name[call.name]
-      local started = sys.now()
       local event = { call = call, name = call.name, summary = summary(entry, call) }
       emit({ type = "tool_start", call = event })
-      local content, is_error = run_call(entry, call, new_context(call))
+      local context = new_context(call)
+      local content, forbidden = refusal(self.permission, entry, call, context)
+      local is_error = content ~= nil
+      event.refused = forbidden or nil
+      local started = sys.now() -- the time for a question does not count
+      if not content then
+        content, is_error = run_call(entry, call, context)
+      end
       results[i] = {
         type = "tool_result",
         tool_use_id = call.id,

@@ -185,6 +185,7 @@ local function add_starting_tools(ctx)
       },
     },
     summary = function(input) return input.command end,
+    permission = "command",
     run = background_run,
   })
   ctx.tool({
@@ -198,6 +199,9 @@ local function add_starting_tools(ctx)
       timeout = seconds("seconds after which a command started here is ended"),
     },
     summary = function(input) return input.command or input.task_id end,
+    permission = function(input)
+      return input.command and not input.task_id and "command" or "none", input.command
+    end,
     run = monitor,
   })
 end
@@ -210,6 +214,7 @@ local function add_looking_tools(ctx)
       .. "has printed since your last look.",
     input = { task_id = "string?" },
     summary = id_of,
+    permission = "none",
     run = function(input, tool_ctx)
       return input.task_id and look(seen, find(tool_ctx, input.task_id)) or list(tool_ctx)
     end,
@@ -227,6 +232,7 @@ local function add_looking_tools(ctx)
       },
     },
     summary = id_of,
+    permission = "none",
     run = function(input, tool_ctx) return background_wait(seen, input, tool_ctx) end,
   })
   ctx.tool({
@@ -241,6 +247,7 @@ local function add_looking_tools(ctx)
       },
     },
     summary = id_of,
+    permission = "none",
     run = background_output,
   })
 end
@@ -255,6 +262,8 @@ local function add_acting_tools(ctx)
       close = "boolean?: nothing more comes: the command reads its end of file",
     },
     summary = id_of,
+    -- What reads the text may well be a shell, or a program that waits for a yes.
+    permission = function(input) return "input", input.text end,
     run = background_write,
   })
   ctx.tool({
@@ -262,6 +271,7 @@ local function add_acting_tools(ctx)
     description = "End a background task and all its processes.",
     input = { task_id = "string" },
     summary = id_of,
+    permission = "none",
     run = background_kill,
   })
 end

@@ -98,6 +98,21 @@ local function path_of(input)
   return input.path
 end
 
+-- Every line of a text with a sign in front.
+local function marked(content, sign)
+  return sign .. content:gsub("\n$", ""):gsub("\n", "\n" .. sign)
+end
+
+local function preview_write_file(input, ctx)
+  local stat = ctx.root:stat(input.path)
+  local head = stat and ("replaces a file of %s"):format(plural(stat.size, "byte")) or "a new file"
+  return ("%s\n%s"):format(head, marked(input.content, "+ "))
+end
+
+local function preview_edit_file(input)
+  return marked(input.old_text, "- ") .. "\n" .. marked(input.new_text, "+ ")
+end
+
 return {
   {
     name = "read_file",
@@ -112,6 +127,7 @@ return {
       },
     },
     summary = path_of,
+    permission = "read",
     run = read_file,
   },
   {
@@ -120,6 +136,8 @@ return {
       .. "directories are made.",
     input = { path = "string: relative to the working directory", content = "string" },
     summary = path_of,
+    permission = "edit",
+    preview = preview_write_file,
     run = write_file,
   },
   {
@@ -132,6 +150,8 @@ return {
       new_text = "string: what is to be there",
     },
     summary = path_of,
+    permission = "edit",
+    preview = preview_edit_file,
     run = edit_file,
   },
 }

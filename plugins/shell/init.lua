@@ -65,6 +65,7 @@ return {
         run_in_background = "boolean?: return at once; you are told when it ends",
       },
       summary = function(input) return input.command end,
+      permission = "command",
       run = function(input, tool_ctx) return run(options, input, tool_ctx) end,
     })
   end,

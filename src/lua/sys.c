@@ -308,6 +308,20 @@ static int sys_terminal_size(lua_State *L)
     return 2;
 }
 
+static int sys_read_fd(lua_State *L)
+{
+    int fd = check_fd(L, 0, 0);
+    char bytes[16384];
+    ssize_t n = ah_io_read(fd, bytes, sizeof bytes);
+    if (n < 0) {
+        struct ah_err err;
+        ah_err_sys(&err, (int)n, "cannot read from stdin");
+        return ah_push_failure(L, &err, NULL);
+    }
+    lua_pushlstring(L, bytes, (size_t)n);
+    return 1;
+}
+
 static int sys_write_fd(lua_State *L)
 {
     int fd = check_fd(L, 1, 2);
@@ -360,6 +374,7 @@ int luaopen_agenthost_sys(lua_State *L)
         {"signal_group", sys_signal_group},
         {"port_is_open", sys_port_is_open},
         {"random_hex", sys_random_hex},
+        {"read_fd", sys_read_fd},
         {"redact", sys_redact},
         {"terminal_size", sys_terminal_size},
         {"timestamp", sys_timestamp},

@@ -53,6 +53,14 @@ describe("cli.parse", function()
     { { "--max-turns=7.0" }, { max_turns = 7 } },
     { { "--wait-tasks", "0.5" }, { wait_tasks = 0.5 } },
     { { "--wait-tasks", "0" }, { wait_tasks = 0 } },
+    { { "--permission-mode", "plan" }, { permission_mode = "plan" } },
+    { { "--allowed-tools", "bash(a b:*), read", "--allowedTools=x" },
+      { allow = { "bash(a b:*)", "read", "x" } } },
+    { { "--disallowedTools", "x" }, { deny = { "x" } } },
+    { { "--input-format", "stream-json" }, { input_format = "stream-json" } },
+    { { "--include-partial-messages" }, { partial = true } },
+    { { "--system-prompt", "a b", "--append-system-prompt=c" },
+      { system = "a b", append_system = "c" } },
     { { "--", "--model", "-p" }, { words = { "--model", "-p" } } },
     { { "-p", "--", "-x" }, { print = true, words = { "-x" } } },
     { { "a", "--", "b", "--" }, { words = { "a", "b", "--" } } },
@@ -138,7 +146,9 @@ describe("the program", function()
     assert.equal(0, help.code)
     assert.matches("^agenthost %[flags%]", help.stdout)
     for _, flag in ipairs({ "--print", "--model", "--output-format", "--max-turns", "--wait-tasks",
-      "--cwd", "--verbose", "--version", "--help" }) do
+      "--cwd", "--verbose", "--version", "--help", "--input-format", "--permission-mode",
+      "--include-partial-messages", "--allowed-tools", "--disallowed-tools", "--system-prompt",
+      "--append-system-prompt" }) do
       assert.matches(flag, help.stdout, 1, true)
     end
     assert.matches("^agenthost %d+%.%d+%.%d+\n$", run("--version").stdout)

@@ -97,9 +97,11 @@ function M.place()
   return setmetatable({ cwd = temp.directory(), made = {} }, Agents)
 end
 
---- An agent with the provider `turns`. Options as for agent.new.
+--- An agent with the provider `turns`. Options as for agent.new; unless they say otherwise nothing
+--- is asked for.
 function Agents:new(turns, opts)
-  local all = { cwd = self.cwd, provider = M.provider(turns) }
+  local all = { cwd = self.cwd, provider = M.provider(turns),
+    permissions = { mode = "bypassPermissions" } }
   for name, value in pairs(opts or {}) do
     all[name] = value
   end

@@ -113,7 +113,20 @@ function M.place()
     self[name] = dir .. "/" .. name
     assert(sys.mkdir_private(self[name]))
   end
+  self:settings('return { permissions = { mode = "bypassPermissions" } }')
   return self
+end
+
+--- Writes the settings file. That of a new place lets everything run; nil takes it away.
+---@param text? string
+function Place:settings(text)
+  local dir = self.config .. "/agenthost"
+  assert(sys.mkdir_private(dir))
+  if text then
+    M.write_file(dir .. "/settings.lua", text)
+  else
+    os.remove(dir .. "/settings.lua")
+  end
 end
 
 local function absolute(self, path)

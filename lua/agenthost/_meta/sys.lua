@@ -256,6 +256,13 @@ function sys.isatty(fd) end
 ---@return integer? rows
 function sys.terminal_size(fd) end
 
+---What can be read there now, waiting only when there is nothing: watch it with the reactor first.
+---@param fd 0
+---@return string? bytes  at most 16 KiB; "" at the end
+---@return string? message
+---@return string? code
+function sys.read_fd(fd) end
+
 ---Writes all of it, waiting for room where the descriptor is non-blocking.
 ---@param fd 1|2
 ---@param text string

@@ -129,6 +129,19 @@ add("compact", "[FOCUS]", "sum up the older part of the conversation", function(
   return event and "", message -- what happened is an event
 end)
 
+local MODES <const> = "default, acceptEdits, plan, dontAsk or bypassPermissions"
+
+add("permissions", "[MODE]", "what tools may do; another mode: " .. MODES, function(repl, mode)
+  local permission = repl.agent.permission
+  if mode ~= "" then
+    local ok, message = pcall(permission.set_mode, permission, mode)
+    if not ok then
+      return nil, tostring(message)
+    end
+  end
+  return table.concat(permission:describe(), "\n")
+end)
+
 add("edit", nil, "write the message in $EDITOR", function(repl, argument)
   return repl:edit(argument)
 end)

@@ -3,7 +3,9 @@ local async = require("agenthost.async")
 local compaction = require("agenthost.compaction")
 local json = require("agenthost.json")
 local output = require("agenthost.output")
+local partial = require("agenthost.ui.partial")
 local signals = require("agenthost.ui.signals")
+local stream_input = require("agenthost.ui.stream_input")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -62,8 +64,11 @@ function Print:on_event(event)
   if event.type == "retry" then
     say(("%s; trying again in %.1f s (%d of %d)"):format(
       event.wait.message, event.wait.delay, event.wait.try, event.wait.tries))
+  elseif event.type == "model_start" then
+    self.called = sys.now()
   elseif event.type == "reply" then
     self.turns = self.turns + 1
+    self.api_seconds = self.api_seconds + sys.now() - self.called
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
   elseif event.type == "log" and self.options.verbose then
@@ -74,6 +79,13 @@ function Print:on_event(event)
   elseif event.type == "notice" and self.options.verbose and event.notice.kind == "task" then
     say(("task %s: %s (%s)"):format(event.notice.task, event.notice.status,
       output.ending(event.notice)))
+  end
+  if event.type == "tool_end" and event.call.refused then
+    say(("not run: %s %s: %s"):format(event.call.name, one_line(event.call.summary or ""),
+      one_line(event.call.content)))
+  end
+  if self.partial then
+    self.partial:on_event(event)
   end
   if event.type == "message" and self.options.format == "stream-json" then
     local piece = event.piece
@@ -101,21 +113,43 @@ function Print:converse(prompt)
   local agent = self.agent
   local result, message, code = agent:run(prompt)
   local deadline = sys.now() + self.options.wait_tasks
+  local stopped = false
   while result do
     if #agent.queue == 0 and #agent:pending_tasks() > 0
       and not agent.queue:wait(math.max(0, deadline - sys.now())) then
-      self.stopped = self:stop_tasks()
+      stopped, self.stopped = true, self:stop_tasks()
       agent.queue:wait(30)
     end
     if #agent.queue == 0 then
       return result
     end
     result, message, code = agent:run(nil)
-    if self.stopped then
+    if stopped then
       return result, message, code
     end
   end
   return nil, message, code
+end
+
+-- One run for each message of standard input, each with its result.
+function Print:converse_with_stdin()
+  local input = stream_input.new()
+  local result, message, code
+  repeat
+    local prompt, problem = input:next()
+    if not prompt then
+      self.failed = self.failed or problem ~= nil
+      if problem or not self.reported then
+        return nil, problem or "there is no user message on standard input", "INPUT"
+      end
+      return result, message, code
+    end
+    self:begin()
+    result, message, code = self:converse(prompt)
+    self:report(result, message, code)
+    self.reported = true
+  until self.broken or code == "INTERRUPTED"
+  return result, message, code
 end
 
 -- The first signal stops the run, and the program with it.
@@ -124,9 +158,17 @@ function Print:on_signal(name)
   self:stop()
 end
 
-function Print:finish(result, message, code)
+-- Counts from here on.
+function Print:begin()
+  self.turns, self.api_seconds, self.started = 0, 0, sys.now()
+  self.agent.permission.denials = {}
+end
+
+-- What came of one prompt.
+function Print:report(result, message, code)
   local format = self.options.format
   local is_error = result == nil
+  self.failed = self.failed or is_error
   if format == "text" then
     if result and result.text ~= "" then
       local newline = result.text:sub(-1) == "\n" and "" or "\n"
@@ -140,6 +182,8 @@ function Print:finish(result, message, code)
       result = result and result.text or message,
       num_turns = self.turns,
       duration_ms = math.floor((sys.now() - self.started) * 1000),
+      duration_api_ms = math.floor(self.api_seconds * 1000),
+      permission_denials = json.array(self.agent.permission.denials),
       usage = json.object(self.agent.usage),
     })
   end
@@ -149,6 +193,10 @@ function Print:finish(result, message, code)
   if is_error and code ~= "INTERRUPTED" then
     say(message)
   end
+end
+
+-- Names what ends with the program.
+function Print:say_goodbye()
   for _, task in ipairs(self.broken and {} or self.agent:pending_tasks()) do
     say(("ending task %s, which still runs: %s"):format(task.id, one_line(task.command)))
   end
@@ -156,12 +204,13 @@ end
 
 --- Runs one prompt to its end. Returns the exit code.
 ---@param agent agenthost.Agent
----@param prompt string
----@param options { format: "text"|"json"|"stream-json", wait_tasks: number, verbose: boolean }
+---@param prompt? string nil: standard input has user messages, see stream_input.lua
+---@param options { format: "text"|"json"|"stream-json", wait_tasks: number, verbose: boolean,
+---  partial?: boolean }
 ---@return integer
 function M.run(agent, prompt, options)
-  local self = setmetatable({ agent = agent, options = options, turns = 0, started = sys.now() },
-    Print)
+  local self = setmetatable({ agent = agent, options = options }, Print)
+  self:begin()
   agent.on_event = function(event) self:on_event(event) end
   if agent.provider.note then
     say(agent.provider.note)
@@ -172,10 +221,19 @@ function M.run(agent, prompt, options)
   return async.run(function()
     if options.format == "stream-json" then
       self:line({ type = "system", subtype = "init", cwd = agent.cwd, model = agent.provider.model,
-        tools = json.array(agent.tools:names()) })
+        tools = json.array(agent.tools:names()), mcp_servers = json.array({}),
+        permissionMode = agent.permission.mode })
+      self.partial = options.partial and partial.new(agent.provider.model, function(event)
+        self:line({ type = "stream_event", event = event, parent_tool_use_id = json.null })
+      end)
     end
     signals.watch({ "INT", "TERM", "HUP" }, function(name) self:on_signal(name) end)
-    self.main = async.spawn(function() return self:converse(prompt) end)
+    self.main = async.spawn(function()
+      if prompt then
+        return self:converse(prompt)
+      end
+      return self:converse_with_stdin()
+    end)
     if self.broken then
       self:stop()
     end
@@ -185,11 +243,14 @@ function M.run(agent, prompt, options)
     elseif not ok then
       result, message, code = nil, tostring(result), "ERROR"
     end
-    self:finish(result, message, code)
+    if not self.reported or not ok then
+      self:report(result, message, code)
+    end
+    self:say_goodbye()
     if self.exit_signal then
       return EXIT_SIGNAL[self.exit_signal]
     end
-    if result == nil or self.write_failed then
+    if self.failed or self.write_failed then
       return 1
     end
     return self.stopped and M.EXIT_TASKS_STOPPED or 0

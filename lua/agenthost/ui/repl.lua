@@ -1,5 +1,6 @@
 --- The interactive conversation: a prompt that shares its wait with the notices. What is drawn is
 --- screen.lua, status.lua and show.lua; what begins with "/" is commands.lua.
+local ask = require("agenthost.ui.ask")
 local async = require("agenthost.async")
 local attach = require("agenthost.ui.attach")
 local commands = require("agenthost.ui.commands")
@@ -199,6 +200,10 @@ function Repl:join_lines(entered)
 end
 
 function Repl:on_line(entered)
+  if self.answers then
+    table.insert(self.answers, entered)
+    return async.notify(self.answers)
+  end
   local whole = self:join_lines(entered)
   if not whole then
     return
@@ -233,6 +238,23 @@ function Repl:on_typed()
   end
 end
 
+-- Takes in what has been typed.
+function Repl:take_typed()
+  local lines, ended, tab = self.editor:feed()
+  for _, entered in ipairs(lines) do
+    self:on_line(entered)
+  end
+  if tab and not self.answers then
+    self:on_tab()
+  end
+  self:on_typed()
+  self.ended = self.ended or ended
+  if ended and self.answers then
+    async.notify(self.answers)
+  end
+  async.notify(self.news)
+end
+
 function Repl:watch_terminal()
   local watch = assert(reactor.watch(self.editor:fd()))
   return async.spawn(function()
@@ -242,19 +264,47 @@ function Repl:watch_terminal()
         self.agent:interrupt()
       end
       self.escape_pending = typed
-      local lines, ended, tab = self.editor:feed()
-      for _, entered in ipairs(lines) do
-        self:on_line(entered)
-      end
-      if tab then
-        self:on_tab()
-      end
-      self:on_typed()
-      self.ended = ended
-      async.notify(self.news)
-    until ended
+      self:take_typed()
+    until self.ended
     reactor.unwatch(watch)
   end)
+end
+
+-- ---- questions ---------------------------------------------------------------------------------
+
+-- Waits for a line that is typed from now on; nil when there comes none. What was typed before is
+-- put away meanwhile: it does not answer.
+function Repl:read_answer(prompt)
+  local editor = self.editor
+  self:take_typed()
+  local draft = editor:discard()
+  local answers = {}
+  local _ <close> = setmetatable({}, { __close = function()
+    self.answers = nil
+    self.status:set_question(nil)
+    editor:discard()
+    editor:insert(draft)
+    for i = 2, #answers do
+      self:on_line(answers[i]) -- they are no answers
+    end
+  end })
+  self.answers = answers
+  self.status:set_question(prompt)
+  self.screen:end_text()
+  self.screen:show()
+  while not answers[1] and not self.ended do
+    async.wait_any({ answers })
+  end
+  return answers[1]
+end
+
+-- What the agent asks before it runs a tool.
+function Repl:ask(question)
+  return ask.ask(question, {
+    width = self.screen.width(),
+    say = function(s) self.screen:say(s) end,
+    read = function(prompt) return self:read_answer(prompt) end,
+  })
 end
 
 -- ---- signals -----------------------------------------------------------------------------------
@@ -356,6 +406,7 @@ function M.run(agent, options)
     self.status:on_event(event)
     show.event(self, event)
   end
+  agent.ask = function(question) return self:ask(question) end
   return async.run(function()
     self:greet()
     signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, function(name)

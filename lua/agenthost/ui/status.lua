@@ -57,9 +57,18 @@ function Status:set_continued(continued)
   self:update()
 end
 
+--- While the user is asked something the prompt is the question's.
+---@param prompt? string nil: it is answered
+function Status:set_question(prompt)
+  self.question = prompt
+  self:update()
+end
+
 --- Draws it anew.
 function Status:update()
-  if self.continued then
+  if self.question then
+    self.screen:set_prompt(self.question)
+  elseif self.continued then
     self.screen:set_prompt("… ")
   elseif self.working then
     self.screen:set_prompt(self.screen:style("2", working_prompt(self)) .. "> ")

@@ -1,0 +1,132 @@
+--- Paths in permission rules: where a path leads, and whether a pattern covers it.
+local sys = require("agenthost.sys")
+
+local M = {}
+
+-- Whether `name` in the directory is a link. Links whose target exists never get here; nil when
+-- nobody can tell.
+local function is_dangling_link(directory, name)
+  local entries, more = sys.list(directory)
+  if not entries then
+    return nil
+  end
+  for _, entry in ipairs(entries) do
+    if entry.name == name then
+      return entry.type == "link"
+    end
+  end
+  if more then
+    return nil
+  end
+  return false
+end
+
+--- Where a path leads, links and `..` resolved; its last parts need not exist yet.
+---@param cwd string what a relative path starts from
+---@param path string
+---@return string? absolute nil when that cannot be said
+function M.resolve(cwd, path)
+  if path == "" or path:find("%z") then
+    return nil
+  end
+  local absolute = (path:sub(1, 1) == "/" and path or cwd .. "/" .. path):gsub("/+", "/")
+  local missing = {}
+  while true do
+    local real = sys.realpath(absolute)
+    if real then
+      local last = missing[1]
+      if last and is_dangling_link(real, last) ~= false then
+        return nil
+      end
+      return ((real == "/" and "" or real) .. "/" .. table.concat(missing, "/")):gsub("/$", "")
+    end
+    local parent, name = absolute:match("^(.*)/([^/]+)/?$")
+    if not parent or name == "." or name == ".." then
+      return nil
+    end
+    table.insert(missing, 1, name)
+    absolute = parent == "" and "/" or parent
+  end
+end
+
+--- The path below a directory; nil when it is outside.
+---@param cwd string
+---@param absolute string
+---@return string? relative "." for the directory itself
+function M.below(cwd, absolute)
+  if absolute == cwd then
+    return "."
+  end
+  local prefix = cwd == "/" and "/" or cwd .. "/"
+  return absolute:sub(1, #prefix) == prefix and absolute:sub(#prefix + 1) or nil
+end
+
+local function parts_of(path)
+  local parts = {}
+  for part in path:gmatch("[^/]+") do
+    parts[#parts + 1] = part
+  end
+  return parts
+end
+
+local function part_matches(part, glob)
+  local pattern = glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
+  return part:find("^" .. pattern .. "$") ~= nil
+end
+
+-- The usual matching of globs: at a mismatch the last `**` takes in one part more.
+local function parts_match(parts, globs)
+  local p, g, star, back = 1, 1, nil, nil
+  while p <= #parts do
+    if globs[g] == "**" then
+      star, back = g, p
+      g = g + 1
+    elseif globs[g] and part_matches(parts[p], globs[g]) then
+      p, g = p + 1, g + 1
+    elseif star then
+      back = back + 1
+      p, g = back, star + 1
+    else
+      return false
+    end
+  end
+  while globs[g] == "**" do
+    g = g + 1
+  end
+  return globs[g] == nil
+end
+
+--- Whether a pattern covers a path. `*` and `?` stay inside one part of a path, `**` stands for any
+--- number of parts. A pattern is relative to `cwd`, or starts with `/` or `~/`.
+---@param pattern string
+---@param cwd string
+---@param absolute string as `resolve` gives it
+---@return boolean
+function M.matches(pattern, cwd, absolute)
+  local home = pattern:find("^~/") and sys.getenv("HOME")
+  if home then
+    pattern = home .. pattern:sub(2)
+  end
+  if pattern:sub(1, 1) == "/" then
+    return parts_match(parts_of(absolute), parts_of(pattern))
+  end
+  local relative = M.below(cwd, absolute)
+  return relative ~= nil
+    and parts_match(parts_of(relative), parts_of((pattern:gsub("^%./", ""))))
+end
+
+--- Whether one of `names` is a part of the path.
+---@param path string
+---@param names string[]
+---@return string? name
+function M.has_part(path, names)
+  for _, part in ipairs(parts_of(path)) do
+    for _, name in ipairs(names) do
+      if part == name then
+        return name
+      end
+    end
+  end
+end
+
+return M
