@@ -66,6 +66,13 @@ defaults.retry = {
   first_delay = 0.5,
   max_delay = 8,
   max_retry_after = 60, -- a server that asks for more is an error
+  max_elapsed = 600, -- from the first failure to the last try
+}
+
+--- Tokens of a model of which neither its server nor model_table.lua says anything.
+defaults.limits = {
+  context_window = 128000,
+  max_output = 16000,
 }
 
 --- The model when a key is set and nothing names one.
