@@ -20,6 +20,7 @@ function Agent:run(input)
     return async.run(self.run, self, input)
   end
   self.interrupted = false
+  self.usage:begin_run()
   self:answer_open_calls()
   if input then
     self:append("user", { { type = "text", text = input } })
@@ -80,18 +81,24 @@ function Agent:call_model(turn)
     extra = self.extra,
   }
   local shown = {}
-  local function on_event(event)
-    if event.type == "text" then
-      shown[#shown + 1] = event.text
+  local function stream()
+    local affordable, why, code = self.usage:check(self.provider, self.max_budget_usd)
+    if not affordable then
+      return nil, why, code
     end
-    self:emit(event)
+    shown = {}
+    local call <close> = self.usage:start(self.provider)
+    return call:done(self.provider:stream(request, function(event)
+      if event.type == "text" then
+        shown[#shown + 1] = event.text
+      end
+      call:event(event)
+      self:emit(event)
+    end))
   end
   self:emit({ type = "model_start", turn = turn })
   local ok, reply, message, code = self:interruptible(function()
-    return retry.call(function()
-      shown = {}
-      return self.provider:stream(request, on_event)
-    end, defaults.retry, function(wait)
+    return retry.call(stream, defaults.retry, function(wait)
       shown = {} -- what was shown of the failed call does not count
       self:emit({ type = "retry", wait = wait })
     end)

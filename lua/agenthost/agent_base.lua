@@ -12,6 +12,7 @@ local session = require("agenthost.session")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 local tools = require("agenthost.tools")
+local usage = require("agenthost.usage")
 
 ---@class agenthost.AgentBase
 ---@field queue agenthost.Queue its notices
@@ -20,7 +21,8 @@ local tools = require("agenthost.tools")
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
----@field usage table<string, integer> tokens, added up over all calls
+---@field usage agenthost.Usage tokens and cost of its model calls
+---@field max_budget_usd? number what they may cost
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = {}
 
@@ -122,18 +124,9 @@ function Base:take_reply(reply)
     return nil, ("the model stopped with %s: %s"):format(reply.stop_reason, why),
       reply.stop_reason:upper()
   end
-  self:add_usage(reply.usage or {})
   reply.text, reply.calls = table.concat(texts), calls
   self:emit({ type = "reply", reply = reply })
   return reply
-end
-
-function Base:add_usage(usage)
-  for name, value in pairs(usage) do
-    if math.type(value) == "integer" then
-      self.usage[name] = (self.usage[name] or 0) + value
-    end
-  end
 end
 
 function Base:append(role, blocks)
@@ -254,7 +247,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir",
+  "base_dir", "max_budget_usd",
 }
 
 -- What the command line says comes before what the script says.
@@ -289,7 +282,21 @@ local function open_session(self)
   self.conversation = conversation.new(function(_, message)
     self.session:append("message", { message = json.raw(message) })
   end)
+  self.usage = usage.new(function(record)
+    self.session:append("usage", record)
+  end)
   task.set_max_running(defaults.task.max_running)
+end
+
+local function check_budget(self)
+  local budget = self.max_budget_usd
+  if budget ~= nil and (type(budget) ~= "number" or budget <= 0) then
+    error("max_budget_usd: expected a number of US dollars above 0", 0)
+  end
+  local ok, message = self.usage:check(self.provider, budget)
+  if not ok then
+    error(message, 0)
+  end
 end
 
 local function check_list(name, value)
@@ -314,9 +321,11 @@ end
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
+---  max_budget_usd?: number }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
+---  max_budget_usd: when the calls have cost this much, runs end with the code MAX_BUDGET
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -330,7 +339,7 @@ function M.new(opts)
     max_turns = option("max_turns", defaults.run.max_turns),
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
-    usage = {},
+    max_budget_usd = option("max_budget_usd"),
     task_ids = {},
     queue = queue.new(),
     tools = tools.new(),
@@ -342,6 +351,7 @@ function M.new(opts)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
+  check_budget(self)
   self.system = prompt.build(opts.system, {
     cwd = self.cwd,
     os = prompt.os_name(),

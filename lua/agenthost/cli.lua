@@ -19,6 +19,7 @@ run, with agenthost's modules at hand.
       --model MODEL        anthropic/<id>, or scripted/<file.lua>
       --output-format F    with -p: text, json or stream-json
       --max-turns N        model calls of one run
+      --max-budget-usd N   stop when the model calls have cost N US dollars
       --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
       --cwd DIR            work there
       --verbose            say more on standard error
@@ -27,7 +28,7 @@ run, with agenthost's modules at hand.
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL,
 NO_COLOR, XDG_STATE_HOME, XDG_CONFIG_HOME.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
-130 and 143 ended by Ctrl-C and by SIGTERM.
+5 the budget (--max-budget-usd) is used up, 130 and 143 ended by Ctrl-C and by SIGTERM.
 ]]
 
 -- A usage error, told in one line.
@@ -60,6 +61,12 @@ local flags = {
   ["--max-turns"] = { value = true, set = function(o, v)
     o.max_turns = math.tointeger(number_of("--max-turns", v, 1))
       or usage("--max-turns: expected a whole number, got '%s'", v)
+  end },
+  ["--max-budget-usd"] = { value = true, set = function(o, v)
+    o.max_budget_usd = number_of("--max-budget-usd", v, 0)
+    if o.max_budget_usd == 0 then
+      usage("--max-budget-usd: expected more than 0, got '%s'", v)
+    end
   end },
   ["--wait-tasks"] = { value = true, set = function(o, v)
     o.wait_tasks = number_of("--wait-tasks", v, 0)
@@ -239,6 +246,7 @@ local function run(parsed)
   require("agenthost.agent_base").override({
     model = model,
     max_turns = parsed.max_turns,
+    max_budget_usd = parsed.max_budget_usd,
     base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
   })
   local value = run_script(script, parsed.script, parsed.script_args)

@@ -1,7 +1,7 @@
 --- What is known of models: limits in tokens, prices in US dollars per million tokens.
 ---
---- As of November 2026, from the price lists of the makers. Prices change: to correct one, or to add
---- a model, copy this file to ~/.config/agenthost/lua/agenthost/model_table.lua and edit it there.
+--- As of November 2026, from the price lists of the makers. Prices change: to correct one, or add a
+--- model, copy this file to ~/.config/agenthost/lua/agenthost/model_table.lua and edit it there.
 --- What is not listed has no price ("?"), and limits that a server tells are stronger than these.
 ---
 --- A key is a model's id, which also stands for the same id with a date behind it, or a pattern in
@@ -18,8 +18,8 @@
 ---@field cache_read? number default: as input
 ---@field cache_write? number for 5 minutes; default: as input
 ---@field cache_write_1h? number default: as cache_write
----@field above? { tokens: integer, price: agenthost.Price } what all of a call costs whose prompt is
----  longer than this
+---@field above? { tokens: integer, price: agenthost.Price } what all of a call costs whose prompt
+---  is longer than this
 
 local MILLION <const> = 1000000
 

@@ -96,12 +96,20 @@ function M.price(model)
   return is_local(provider.url) and FREE or nil
 end
 
--- Tokens of a call by what they are charged as. `input_tokens` does not hold the cached ones.
+--- A count of tokens as a server gives it; 0 for what is none.
+---@param value any
+---@return integer
+function M.tokens(value)
+  local count = math.tointeger(value)
+  return count and count > 0 and count or 0
+end
+
+-- Tokens of a prompt by what they are charged as. `input_tokens` does not hold the cached ones.
 local function charged(usage)
-  local written = usage.cache_creation_input_tokens or 0
+  local written = M.tokens(usage.cache_creation_input_tokens)
   local split = type(usage.cache_creation) == "table" and usage.cache_creation or {}
-  local long = math.min(split.ephemeral_1h_input_tokens or 0, written)
-  return usage.input_tokens or 0, usage.cache_read_input_tokens or 0, written - long, long
+  local long = math.min(M.tokens(split.ephemeral_1h_input_tokens), written)
+  return M.tokens(usage.input_tokens), M.tokens(usage.cache_read_input_tokens), written - long, long
 end
 
 --- What one call costs, in US dollars.
@@ -122,7 +130,7 @@ function M.cost(usage, price)
     + read * (price.cache_read or price.input)
     + written * write
     + written_1h * (price.cache_write_1h or write)
-    + (usage.output_tokens or 0) * price.output
+    + M.tokens(usage.output_tokens) * price.output
   return sum / 1e6
 end
 

@@ -130,7 +130,9 @@ describe("agent", function()
       second.usage = { input_tokens = 20, cache_read_input_tokens = 5 }
       local made = place:new({ first, second }, { tools = { tool("t", function() end) } })
       assert(made:run("x"))
-      assert.same({ input_tokens = 30, output_tokens = 1, cache_read_input_tokens = 5 }, made.usage)
+      local total = made.usage.total
+      assert.same({ 2, 30, 1, 5, 0 }, { total.calls, total.input_tokens, total.output_tokens,
+        total.cache_read_input_tokens, total.cache_creation_input_tokens })
     end)
 
     it("without input and notices has nothing to say", function()

@@ -41,7 +41,8 @@ end)
 describe("models.find", function()
   local rows <const> = {
     ["claude-opus-5"] = { n = 1 }, ["claude-opus-5-5"] = { n = 2 }, ["claude-*"] = { n = 3 },
-    ["gpt-5"] = { n = 4 }, ["*"] = { n = 5 }, ["gpt-5.5*"] = { n = 6 }, ["claude-opus-*-x"] = { n = 7 },
+    ["gpt-5"] = { n = 4 }, ["*"] = { n = 5 }, ["gpt-5.5*"] = { n = 6 },
+    ["claude-opus-*-x"] = { n = 7 },
   }
   local expected <const> = {
     ["claude-opus-5"] = 1,
@@ -121,7 +122,8 @@ describe("models.price", function()
   end)
 
   it("is that of the table for a gateway on this machine", function()
-    local price = models.price({ name = "openai", model = "gpt-4o", url = "http://localhost:4000/v1" })
+    local price = models.price({ name = "openai", model = "gpt-4o",
+      url = "http://localhost:4000/v1" })
     assert.equal(2.5, price.input)
   end)
 end)

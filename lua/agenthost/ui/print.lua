@@ -10,6 +10,7 @@ local M = {}
 
 --- Exit codes beyond 0 and 1.
 M.EXIT_TASKS_STOPPED = 4 -- background tasks were ended at --wait-tasks
+M.EXIT_MAX_BUDGET = 5 -- the budget (--max-budget-usd) is used up
 local EXIT_SIGNAL = { INT = 130, TERM = 143, HUP = 129 }
 
 local function say(line)
@@ -24,6 +25,7 @@ end
 -- What stream-json and json call a result.
 local subtypes = {
   MAX_TURNS = "error_max_turns",
+  MAX_BUDGET = "error_max_budget_usd",
 }
 
 ---@class agenthost.Print
@@ -130,6 +132,7 @@ function Print:finish(result, message, code)
       self:write(result.text .. newline)
     end
   else
+    local used = self.agent.usage:result()
     self:line({
       type = "result",
       subtype = is_error and (subtypes[code] or "error_during_execution") or "success",
@@ -137,7 +140,10 @@ function Print:finish(result, message, code)
       result = result and result.text or message,
       num_turns = self.turns,
       duration_ms = math.floor((sys.now() - self.started) * 1000),
-      usage = json.object(self.agent.usage),
+      duration_api_ms = used.duration_api_ms,
+      total_cost_usd = used.total_cost_usd,
+      usage = used.usage,
+      modelUsage = used.modelUsage,
     })
   end
   if result and result.stop_reason ~= "end_turn" and result.stop_reason ~= "stop_sequence" then
@@ -182,6 +188,9 @@ function M.run(agent, prompt, options)
     self:finish(result, message, code)
     if self.exit_signal then
       return EXIT_SIGNAL[self.exit_signal]
+    end
+    if code == "MAX_BUDGET" and not self.write_failed then
+      return M.EXIT_MAX_BUDGET
     end
     if result == nil or self.write_failed then
       return 1
