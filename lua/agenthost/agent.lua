@@ -99,14 +99,17 @@ function Agent:call_model(turn)
   self:emit({ type = "model_start", turn = turn })
   local ok, reply, message, code = self:interruptible(function()
     return retry.call(stream, defaults.retry, function(wait)
-      shown = {} -- what was shown of the failed call does not count
+      shown = self:discard(shown, wait)
       self:emit({ type = "retry", wait = wait })
+    end, function(wait, left)
+      self:emit({ type = "retry_tick", wait = wait, left = left })
     end)
   end)
   if not ok then
     self:keep_partial(table.concat(shown))
     return nil, "interrupted by the user", "INTERRUPTED"
   elseif not reply then
+    self:discard(shown, { message = message, code = code })
     return nil, message, code
   end
   return self:take_reply(reply)

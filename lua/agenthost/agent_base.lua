@@ -102,6 +102,19 @@ function Base:keep_partial(text)
   end
 end
 
+-- What was shown of a failed call does not count: the session says so, and whoever listens. Takes
+-- the texts that were shown, and returns an empty list for the next ones.
+function Base:discard(shown, failure)
+  local text = table.concat(shown)
+  if text:find("%S") then
+    local discarded = { length = utf8.len(text) or #text, reason = failure.message,
+      code = failure.code }
+    self.session:append("discarded", discarded)
+    self:emit({ type = "discarded", discarded = discarded })
+  end
+  return {}
+end
+
 -- Sorts out what a reply asks for.
 function Base:take_reply(reply)
   local texts, calls = {}, {}

@@ -25,6 +25,9 @@ end
 -- Text of a reply as it comes. The prompt is off the screen while the agent works.
 function Repl:write(s)
   if s ~= "" then
+    if self.counting then -- that line is over
+      s, self.counting = "\n" .. s, false
+    end
     sys.write_fd(1, s)
     self.at_line_start = s:sub(-1) == "\n"
   end
@@ -90,12 +93,28 @@ function show.notice(self, event)
   end
 end
 
+function show.discarded(self)
+  self.filter:finish() -- what it has held back is discarded, too
+  self:dim("the text above was cut off and is discarded")
+end
+
 function show.retry(self, event)
   local wait = event.wait
-  self:dim(("%s; trying again in %.1f s (%d of %d)"):format(
-    shorten(wait.message, 200), wait.delay, wait.try, wait.tries))
-  if wait.partial then
-    self:dim("the text above was cut off and is discarded")
+  local reason = shorten(wait.message, 200)
+  local rest = ("trying again in %.1f s (%d of %d)"):format(wait.delay, wait.try, wait.tries)
+  if utf8.len(reason) + #rest + 2 >= terminal_width() then
+    self:dim(reason) -- a line that is to be rewritten has to fit into one row
+    reason = nil
+  end
+  self.retry_reason = reason and reason .. "; " or ""
+  self:count_down(self.retry_reason .. rest)
+end
+
+function show.retry_tick(self, event)
+  local wait, left = event.wait, event.left
+  if self.rewrites and self.counting then
+    self:count_down(("%strying again %s (%d of %d)"):format(self.retry_reason,
+      left > 0 and ("in %d s"):format(left) or "now", wait.try, wait.tries))
   end
 end
 
@@ -109,6 +128,17 @@ function Repl:on_event(event)
   if show[event.type] then
     show[event.type](self, event)
   end
+end
+
+-- A line that the next one of its kind takes the place of, if nothing was written in between; where
+-- the terminal cannot do that it is a line as any other.
+function Repl:count_down(s)
+  if not self.rewrites or self.prompt_shown then
+    return self:dim(s)
+  end
+  local start = self.counting and "\r\27[K" or self.at_line_start and "" or "\n"
+  sys.write_fd(1, start .. style(self, "2", s))
+  self.counting, self.at_line_start = true, true
 end
 
 -- ---- doing -------------------------------------------------------------------------------------
@@ -248,6 +278,7 @@ function M.run(agent, options)
     editor = editor,
     inbox = {}, -- lines entered and not yet taken up; also the event that there are some
     at_line_start = true,
+    rewrites = sys.getenv("TERM") ~= "dumb", -- a line in place of the last one
     colour = not (no_colour and no_colour ~= "") and sys.getenv("TERM") ~= "dumb",
   }, Repl)
   agent.on_event = function(event) self:on_event(event) end
