@@ -16,6 +16,10 @@ local MAX_STREAM <const> = 256 * 1024 * 1024 -- bytes of one reply's events
 local MAX_WHOLE <const> = 32 * 1024 * 1024 -- of a reply that is not streamed
 local MAX_ERROR_BODY <const> = 64 * 1024
 local DRAIN <const> = 0.5 -- seconds to wait for the end of a stream after its last event
+-- Deltas that lie unread one behind the other come as one.
+local JOIN <const> = { join = {
+  '"text_delta","text":"', '"thinking_delta","thinking":"', '"input_json_delta","partial_json":"',
+} }
 
 ---@class agenthost.Request
 ---@field system? string
@@ -109,7 +113,7 @@ local function drain(stream)
 end
 
 local function read_events(self, stream, reply)
-  for event in stream:events() do
+  for event in stream:events(JOIN) do
     local ok, message, code, error_type = reply:feed(event.data)
     if not ok then
       return self.errors:event(stream, reply.partial, message, code, error_type)
