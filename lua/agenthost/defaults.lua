@@ -61,6 +61,11 @@ defaults.http = {
   stall_timeout = 120, -- without a byte
   timeout = 3600, -- for a whole call
 }
+-- Questions beside the calls: which models there are, how much fits into one.
+defaults.ask = {
+  timeout = 5,
+  max_body = 8 * 1024 * 1024, -- bytes of an answer
+}
 defaults.retry = {
   tries = 4, -- calls in all
   first_delay = 0.5,

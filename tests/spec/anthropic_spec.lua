@@ -296,9 +296,13 @@ describe("credentials", function()
     headers, result = seen({ ANTHROPIC_AUTH_TOKEN = " test-key\n", ANTHROPIC_API_KEY = "" })
     assert.same({ nil, "Bearer <key>" }, { headers["x-api-key"], headers.authorization })
     assert.is_table(result.reply)
-    headers, result = seen({ ANTHROPIC_API_KEY = "test-key\n", ANTHROPIC_AUTH_TOKEN = "other" })
-    assert.same({ "<key>", nil }, { headers["x-api-key"], headers.authorization })
+    -- This server is not Anthropic's, so it gets the token.
+    headers, result = seen({ ANTHROPIC_API_KEY = "other\n", ANTHROPIC_AUTH_TOKEN = "test-key" })
+    assert.same({ nil, "Bearer <key>" }, { headers["x-api-key"], headers.authorization })
     assert.is_table(result.reply)
+    local env = { ANTHROPIC_API_KEY = "key", ANTHROPIC_AUTH_TOKEN = "token" }
+    local ours = anthropic.from_env("m", function(name) return env[name] end)
+    assert.same({ "key", nil }, { ours.headers["x-api-key"], ours.headers.authorization })
   end)
 
   it("may come in extra headers", function()

@@ -1,4 +1,5 @@
---- The strict fake of Anthropic's API (fake_anthropic.py) as a child process.
+--- The strict fakes of Anthropic's API (fake_anthropic.py) and of OpenAI's two (fake_openai.py) as
+--- child processes.
 ---
 ---     local fake = require("support.fake")
 ---     local server <close> = fake.start({ rules = { { text = "Hello." } } })
@@ -14,6 +15,13 @@ local M = {}
 local START <const> = 20 -- seconds for the server to come up
 local DEADLINE <const> = 10 -- seconds that `wait` waits, unless told otherwise
 local POLL <const> = 0.02 -- seconds between two looks
+
+-- The program of each API, the path of its model requests, and what its base URL ends with.
+local APIS <const> = {
+  anthropic = { program = "fake_anthropic.py", path = "/v1/messages", base = "" },
+  openai = { program = "fake_openai.py", path = "/v1/chat/completions", base = "/v1" },
+  ["openai-responses"] = { program = "fake_openai.py", path = "/v1/responses", base = "/v1" },
+}
 
 local HERE <const> = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 
@@ -50,16 +58,17 @@ end
 
 ---@class support.fake.Server
 ---@field url string "http://127.0.0.1:PORT"
+---@field base_url string what a client of the API has as its base URL: with "/v1" for OpenAI's
 ---@field port integer
 ---@field pid integer
 ---@field log fun(): table[] the entries so far, decoded: see fake_anthropic.py
----@field requests fun(): table[] those of them that are requests to /v1/messages
+---@field requests fun(): table[] those of them that are model requests of the API
 ---@field wait fun(look: (fun(log: table[]): any), seconds?: number): any calls `look` with the log
 ---  until it gives something true, which is returned; raises when the time is over. What a client
 ---  does not wait for, such as "end" entries, may come later than the reply
 ---@field stop fun() ends it; again does nothing
 
-local function new_server(directory, pipe, pid)
+local function new_server(directory, pipe, pid, path)
   local server = { pid = pid }
   function server.log()
     local entries = {}
@@ -72,7 +81,7 @@ local function new_server(directory, pipe, pid)
   function server.requests()
     local found = {}
     for _, entry in ipairs(server.log()) do
-      if entry.kind == "request" and entry.path == "/v1/messages" then
+      if entry.kind == "request" and entry.path == path then
         found[#found + 1] = entry
       end
     end
@@ -104,18 +113,22 @@ local function has_ended(pid)
 end
 
 --- Starts a server. It ends by itself after five minutes, should the test be killed.
----@param scenario table see fake_anthropic.py
+---@param scenario table see fake_anthropic.py and fake_openai.py
+---@param opts? { api?: "anthropic"|"openai"|"openai-responses" } default "anthropic"
 ---@return support.fake.Server raises when it does not start
-function M.start(scenario)
+function M.start(scenario, opts)
+  local name = opts and opts.api or "anthropic"
+  local api = APIS[name] or error("there is no fake of the API " .. tostring(name), 2)
   local directory = make_directory()
   write_file(directory .. "/scenario", json.encode(scenario))
-  local words = { "exec python3 -S", quote(HERE .. "/fake_anthropic.py") }
-  for _, name in ipairs({ "scenario", "log", "port-file" }) do
-    words[#words + 1] = "--" .. name .. " " .. quote(directory .. "/" .. name)
+  local words = { "exec python3 -S", quote(HERE .. "/" .. api.program) }
+  for _, file in ipairs({ "scenario", "log", "port-file" }) do
+    words[#words + 1] = "--" .. file .. " " .. quote(directory .. "/" .. file)
   end
   words[#words + 1] = ">" .. quote(directory .. "/output") .. " 2>&1 </dev/null"
   local pipe = assert(io.popen("echo $$; " .. table.concat(words, " "), "r"))
-  local server = new_server(directory, pipe, assert(pipe:read("n"), "the shell did not start"))
+  local server = new_server(directory, pipe, assert(pipe:read("n"), "the shell did not start"),
+    api.path)
   eventually(function()
     server.port = tonumber(read_file(directory .. "/port-file") or "")
     return server.port or has_ended(server.pid)
@@ -126,6 +139,7 @@ function M.start(scenario)
     error("the fake server does not start: " .. output, 2)
   end
   server.url = "http://127.0.0.1:" .. server.port
+  server.base_url = server.url .. api.base
   return server
 end
 

@@ -7,14 +7,16 @@ It refuses whatever the real service refuses, and a little more: a client that p
 excuse there. Python 3.11, standard library only. HTTP, wire shapes and faults are in fake_model.py,
 rules and the log in fake_scenario.py, the validation in fake_anthropic_check.py.
 
-Scenario: {"api_key"?: "test-key", "rules": [RULE...], "models"?: [id or object, ...]}
+Scenario: {"api_key"?: "test-key", "rules": [RULE...], "models"?: [id or object, ...],
+           "pages"?: {"GET /path": the JSON to answer with}}
 The first RULE that matches answers; all its fields are optional:
   when    turn, last_user_contains, last_user_lacks (string or list), any_contains,
           has_tool_result, system_contains, model: all must hold
   times   how often the rule may be used
   reply   text, thinking, tools: [{name, input, id?}], or content: [literal blocks];
           stop_reason, stop_details, usage
-  wire    chunk, delay, event_delay, first_delay, ping, crlf, comments, delta, unknown_events
+  wire    chunk, delay, event_delay, first_delay, ping, crlf, no_space, comments, delta,
+          unknown_events
   fault   {status, headers?, error_type?, message?, body?, content_type?}
           {error_event, after_events?, message?}    {cut_after_events, reset?}
           {stall_after_events, seconds?}            after the stall the reply goes on
@@ -42,6 +44,9 @@ ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "
 class Anthropic:
     """The API object that fake_model.Server talks to."""
 
+    request_id_header = "request-id"
+    rule_fields, quirks = ("content", "stop_details"), ()
+
     def __init__(self, scenario):
         self.scenario, self.issued = scenario, Issued()
         self.models = [self.model(item) for item in scenario.models or ["claude-test-1"]]
@@ -67,12 +72,12 @@ class Anthropic:
         return next((status for status, name in ERROR_TYPES.items() if name == error_type), 500)
 
     @staticmethod
-    def error_body(error_type, message, request_id):
-        return {"type": "error", "error": {"type": error_type, "message": message},
+    def error_body(refusal, request_id):
+        return {"type": "error", "error": {"type": refusal.error_type, "message": refusal.message},
                 "request_id": request_id}
 
     @staticmethod
-    def error_event(error_type, message):
+    def error_event(error_type, message, _):
         return Event("error", {"type": "error", "error": {"type": error_type, "message": message}})
 
     # ---- requests ----
@@ -154,7 +159,7 @@ class Anthropic:
         message = {"id": make_id("msg_"), "type": "message", "role": "assistant",
                    "model": question.model, "content": content, **stop, "usage": usage}
         return Answer(message, list(stream_events(message, stop, wire)),
-                      lambda: self.issued.add(content, stop["stop_reason"]))
+                      lambda: self.issued.add(content, stop["stop_reason"]), self.error_event)
 
     @staticmethod
     def content(rule):
@@ -176,7 +181,7 @@ class Anthropic:
 def stream_events(message, stop, wire):
     """The events of one reply, in Anthropic's order."""
     def event(name, extra=False, **data):
-        return Event(name, {"type": name, **data}, extra)
+        return Event(name, {"type": name, **data}, extra, ends=name == "message_stop")
 
     def ping():
         return [event("ping", extra=True)] if wire.get("ping", True) else []

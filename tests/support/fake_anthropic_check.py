@@ -4,10 +4,10 @@ Texts follow the real service where they are known; those that start with "fake:
 our own, for what the real service would let pass.
 """
 
-import json
 import re
 import threading
 
+from fake_check import TOOL_NAME, Checker, canonical
 from fake_scenario import Refusal
 
 REQUIRED = {"model", "max_tokens", "messages"}
@@ -29,48 +29,12 @@ BLOCKS = {"text": ({"text"}, {"cache_control", "citations"}),
 USER_BLOCKS = {"text", "image", "document", "tool_result"}
 RESULT_BLOCKS = {"text", "image"}
 SOURCES = {"base64": {"media_type", "data"}, "url": {"url"}, "text": {"media_type", "data"}}
-TOOL_ID, TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+"), re.compile(r"[a-zA-Z0-9_-]{1,64}")
+TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 BAD_SIGNATURE = "Invalid signature in thinking block"
 
 
 def refuse(message):
     raise Refusal(400, "invalid_request_error", message)
-
-
-def check_fields(path, value, required, optional=()):
-    """An object with all the required fields and no unknown one."""
-    prefix = path + "." if path else ""
-    if not isinstance(value, dict):
-        refuse(f"{path}: Input should be a valid dictionary")
-    for name in sorted(required):
-        if name not in value:
-            refuse(f"{prefix}{name}: Field required")
-    for name in value:
-        if name not in required and name not in optional:
-            refuse(f"{prefix}{name}: Extra inputs are not permitted")
-
-
-def check_type(path, value, kind):
-    # `type() is`, because in Python a bool is an int.
-    if type(value) is not kind:
-        names = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
-        refuse(f"{path}: Input should be a valid {names[kind]}")
-
-
-def check_one_of(path, value, allowed):
-    if value not in allowed:
-        refuse(f"{path}: Input should be {' or '.join(repr(item) for item in allowed)}")
-
-
-def canonical(value):
-    """Text that is equal for equal JSON values: key order and 1 or 1.0 do not count."""
-    def plain(item):
-        if isinstance(item, dict):
-            return {key: plain(inner) for key, inner in item.items()}
-        if isinstance(item, list):
-            return [plain(inner) for inner in item]
-        return int(item) if isinstance(item, float) and item.is_integer() else item
-    return json.dumps(plain(value), sort_keys=True)
 
 
 def without_marks(block):
@@ -145,20 +109,45 @@ class Issued:
                        f"(altered, dropped or moved: {key})")
 
 
-class Check:
+class Check(Checker):
     """Validation of one request body."""
 
     def __init__(self, body, issued):
         self.body, self.issued, self.breakpoints = body, issued, 0
 
+    # ---- the service's words ----
+
+    @staticmethod
+    def join(path, name):
+        return f"{path}.{name}" if path else str(name)
+
+    @staticmethod
+    def missing(path):
+        refuse(f"{path}: Field required")
+
+    @staticmethod
+    def unknown(path):
+        refuse(f"{path}: Extra inputs are not permitted")
+
+    @staticmethod
+    def wrong_type(path, kind, _):
+        names = {str: "string", int: "integer", bool: "boolean", list: "list", dict: "dictionary"}
+        refuse(f"{path}: Input should be a valid {names[kind]}")
+
+    @staticmethod
+    def not_one_of(path, _, allowed):
+        refuse(f"{path}: Input should be {' or '.join(repr(item) for item in allowed)}")
+
+    # ---- the body ----
+
     def run(self, counting):
         body = self.body
-        check_type("body", body, dict)
+        self.type("body", body, dict)
         for name in sorted(SAMPLING & set(body)):
             refuse(f"{name}: this parameter is not supported on this model")
-        check_fields("", body, REQUIRED - {"max_tokens"} if counting else REQUIRED,
+        self.fields("", body, REQUIRED - {"max_tokens"} if counting else REQUIRED,
                      COUNTED if counting else TOP_LEVEL)
-        check_type("model", body["model"], str)
+        self.type("model", body["model"], str)
         if not body["model"]:
             refuse("model: String should have at least 1 character")
         self.options()
@@ -175,37 +164,35 @@ class Check:
 
     def options(self):
         body = self.body
-        for name, kind in (("stream", bool), ("max_tokens", int), ("stop_sequences", list),
-                           ("service_tier", str)):
-            if name in body:
-                check_type(name, body[name], kind)
+        self.types(body, "", {"stream": bool, "max_tokens": int, "stop_sequences": list,
+                              "service_tier": str})
         if body.get("max_tokens", 1) < 1:
             refuse("max_tokens: Input should be greater than or equal to 1")
         for index, item in enumerate(body.get("stop_sequences", [])):
-            check_type(f"stop_sequences.{index}", item, str)
+            self.type(f"stop_sequences.{index}", item, str)
         if "metadata" in body:
-            check_fields("metadata", body["metadata"], (), {"user_id"})
-            check_type("metadata.user_id", body["metadata"].get("user_id", ""), str)
+            self.fields("metadata", body["metadata"], (), {"user_id"})
+            self.type("metadata.user_id", body["metadata"].get("user_id", ""), str)
         if "output_config" in body:
             config = body["output_config"]
-            check_fields("output_config", config, (), {"effort", "format"})
+            self.fields("output_config", config, (), {"effort", "format"})
             if "effort" in config:
-                check_one_of("output_config.effort", config["effort"],
+                self.one_of("output_config.effort", config["effort"],
                              ["low", "medium", "high", "xhigh", "max"])
         if "thinking" in body:
             self.thinking(body["thinking"])
 
     def thinking(self, value):
-        check_fields("thinking", value, {"type"}, {"budget_tokens", "display"})
+        self.fields("thinking", value, {"type"}, {"budget_tokens", "display"})
         kind = value["type"]
-        check_one_of("thinking.type", kind, ["adaptive", "enabled", "disabled"])
+        self.one_of("thinking.type", kind, ["adaptive", "enabled", "disabled"])
         allowed = {"adaptive": {"display"}, "enabled": {"budget_tokens", "display"}}
         needed = {"type", "budget_tokens"} if kind == "enabled" else {"type"}
-        check_fields(f"thinking.{kind}", value, needed, allowed.get(kind, ()))
+        self.fields(f"thinking.{kind}", value, needed, allowed.get(kind, ()))
         if "display" in value:
-            check_one_of("thinking.display", value["display"], ["summarized", "omitted"])
+            self.one_of("thinking.display", value["display"], ["summarized", "omitted"])
         if kind == "enabled":
-            check_type("thinking.enabled.budget_tokens", value["budget_tokens"], int)
+            self.type("thinking.enabled.budget_tokens", value["budget_tokens"], int)
             if value["budget_tokens"] < 1024:
                 refuse("thinking.enabled.budget_tokens: Input should be greater than or equal "
                        "to 1024")
@@ -213,10 +200,10 @@ class Check:
                 refuse("`max_tokens` must be greater than `thinking.budget_tokens`")
 
     def tool_choice(self, value):
-        check_fields("tool_choice", value, {"type"}, {"name", "disable_parallel_tool_use"})
+        self.fields("tool_choice", value, {"type"}, {"name", "disable_parallel_tool_use"})
         kind = value["type"]
-        check_one_of("tool_choice.type", kind, ["auto", "any", "none", "tool"])
-        check_fields(f"tool_choice.{kind}", value, {"type", "name"} if kind == "tool" else {"type"},
+        self.one_of("tool_choice.type", kind, ["auto", "any", "none", "tool"])
+        self.fields(f"tool_choice.{kind}", value, {"type", "name"} if kind == "tool" else {"type"},
                      () if kind == "none" else {"disable_parallel_tool_use"})
         names = [tool["name"] for tool in self.body.get("tools", [])]
         if not names:
@@ -228,57 +215,42 @@ class Check:
         if "cache_control" not in owner:
             return
         value, path = owner["cache_control"], (path + "." if path else "") + "cache_control"
-        check_fields(path, value, {"type"}, {"ttl"})
-        check_one_of(path + ".type", value["type"], ["ephemeral"])
-        check_one_of(path + ".ttl", value.get("ttl", "5m"), ["5m", "1h"])
+        self.fields(path, value, {"type"}, {"ttl"})
+        self.one_of(path + ".type", value["type"], ["ephemeral"])
+        self.one_of(path + ".ttl", value.get("ttl", "5m"), ["5m", "1h"])
         self.breakpoints += 1
 
     def tools(self, tools):
-        check_type("tools", tools, list)
+        self.type("tools", tools, list)
         names = set()
         for index, tool in enumerate(tools):
             path = f"tools.{index}"
-            check_fields(path, tool, {"name", "input_schema"}, TOOL_FIELDS)
-            check_one_of(path + ".type", tool.get("type", "custom"), ["custom"])
-            check_type(path + ".name", tool["name"], str)
+            self.fields(path, tool, {"name", "input_schema"}, TOOL_FIELDS)
+            self.one_of(path + ".type", tool.get("type", "custom"), ["custom"])
+            self.type(path + ".name", tool["name"], str)
             if not TOOL_NAME.fullmatch(tool["name"]):
                 refuse(f"{path}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
             if tool["name"] in names:
                 refuse("tools: Tool names must be unique.")
             names.add(tool["name"])
             if "description" in tool:
-                check_type(path + ".description", tool["description"], str)
-            check_type(path + ".input_schema", tool["input_schema"], dict)
+                self.type(path + ".description", tool["description"], str)
+            self.type(path + ".input_schema", tool["input_schema"], dict)
             if "type" not in tool["input_schema"]:
                 refuse(f"{path}.input_schema.type: Field required")
-            check_one_of(path + ".input_schema.type", tool["input_schema"]["type"], ["object"])
+            self.one_of(path + ".input_schema.type", tool["input_schema"]["type"], ["object"])
             self.schema(path + ".input_schema", tool["input_schema"])
             self.cache_control(path, tool)
 
-    def schema(self, path, schema):
-        """Mostly catches the empty Lua table that became a list, or the other way round."""
-        check_type(path, schema, dict)
-        for name, kind in (("properties", dict), ("required", list), ("enum", list)):
-            if name in schema:
-                check_type(f"{path}.{name}", schema[name], kind)
-        if not isinstance(schema.get("type", ""), list):    # a list of types is legal
-            check_type(path + ".type", schema.get("type", ""), str)
-        for name in schema.get("required", []):
-            check_type(f"{path}.required", name, str)
-        for name, inner in schema.get("properties", {}).items():
-            self.schema(f"{path}.properties.{name}", inner)
-        if "items" in schema:
-            self.schema(path + ".items", schema["items"])
-
     def block_list(self, path, blocks, allowed):
         """A list of blocks. allowed: the types, or None in an assistant message."""
-        check_type(path, blocks, list)
+        self.type(path, blocks, list)
         for index, block in enumerate(blocks):
             self.block(f"{path}.{index}", block, allowed)
 
     def block(self, path, block, allowed):
-        check_type(path, block, dict)
-        check_type(path + ".type", block.get("type"), str)
+        self.type(path, block, dict)
+        self.type(path + ".type", block.get("type"), str)
         kind = block["type"]
         if allowed and kind not in allowed:
             refuse(f"{path}: Input tag '{kind}' found using 'type' does not match any of the "
@@ -291,29 +263,29 @@ class Check:
         if "thinking" in kind and "cache_control" in block:
             refuse(f"{path}.{kind}.cache_control: Extra inputs are not permitted")
         required, optional = BLOCKS[kind]
-        check_fields(f"{path}.{kind}", block, required | {"type"}, optional)
+        self.fields(f"{path}.{kind}", block, required | {"type"}, optional)
         for name in required & {"text", "thinking", "signature", "data", "id", "name",
                                 "tool_use_id"}:
-            check_type(f"{path}.{kind}.{name}", block[name], str)
+            self.type(f"{path}.{kind}.{name}", block[name], str)
         if block.get("text") == "":
             refuse("messages: text content blocks must be non-empty")
         for name in ("id", "tool_use_id"):
             if name in block and not TOOL_ID.fullmatch(block[name]):
                 refuse(f"{path}.{kind}.{name}: String should match pattern '^[a-zA-Z0-9_-]+$'")
         if kind == "tool_use":
-            check_type(f"{path}.tool_use.input", block["input"], dict)
+            self.type(f"{path}.tool_use.input", block["input"], dict)
         elif "source" in block:
             source, where = block["source"], f"{path}.{kind}.source"
-            check_type(where, source, dict)
-            check_one_of(where + ".type", source.get("type"), sorted(SOURCES))
-            check_fields(where, source, SOURCES[source["type"]] | {"type"})
+            self.type(where, source, dict)
+            self.one_of(where + ".type", source.get("type"), sorted(SOURCES))
+            self.fields(where, source, SOURCES[source["type"]] | {"type"})
             for name, value in source.items():
-                check_type(f"{where}.{name}", value, str)
+                self.type(f"{where}.{name}", value, str)
         elif kind == "tool_result":
             self.tool_result(f"{path}.tool_result", block)
 
     def tool_result(self, path, block):
-        check_type(path + ".is_error", block.get("is_error", False), bool)
+        self.type(path + ".is_error", block.get("is_error", False), bool)
         content = block.get("content", "")
         if not isinstance(content, str):
             self.block_list(path + ".content", content, RESULT_BLOCKS)
@@ -321,7 +293,7 @@ class Check:
                 refuse(f"{path}.content: fake: List should have at least 1 item")
 
     def messages(self, messages):
-        check_type("messages", messages, list)
+        self.type("messages", messages, list)
         if not messages:
             refuse("messages: at least one message is required")
         for index, message in enumerate(messages):
@@ -347,11 +319,11 @@ class Check:
                 self.issued.check(f"messages.{index}", message["content"])
 
     def message(self, path, message):
-        check_fields(path, message, {"role", "content"})
+        self.fields(path, message, {"role", "content"})
         role, content = message["role"], message["content"]
         if role == "system":
             refuse("role 'system' is not supported on this model")
-        check_one_of(path + ".role", role, ["user", "assistant"])
+        self.one_of(path + ".role", role, ["user", "assistant"])
         if content in ("", []):
             refuse(f"{path}: all messages must have non-empty content except for the optional "
                    "final assistant message")

@@ -4,9 +4,10 @@ Nothing here knows one provider's API. An API is an object with
     handle(request) -> dict          an ordinary JSON answer, or
                     -> Question      a model request: a rule of the scenario answers it
     compose(question, rule, wire) -> Answer
-    error_body(error_type, message, request_id) -> dict
-    error_event(error_type, message) -> Event
+    error_body(refusal, request_id) -> dict
     error_type(status) -> str,  error_status(error_type) -> int
+    request_id_header                name of the response header
+    rule_fields, quirks              names that a scenario may use with this API alone
 and it raises Refusal for everything that the real service would refuse.
 fake_anthropic.py is the first one; its docstring has the scenario format.
 """
@@ -98,7 +99,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_head(self, status, content_type, length=None, headers=None):
         """Sends the status line and headers; without a length the body is chunked."""
         self.send_response(status)
-        fields = {"content-type": content_type, "request-id": self.request_id}
+        fields = {"content-type": content_type, self.server.api.request_id_header: self.request_id}
         if length is None:
             fields |= {"transfer-encoding": "chunked", "cache-control": "no-cache"}
         else:
@@ -117,9 +118,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_head(status, content_type, len(body), headers)
         self.send(body)
 
-    def send_problem(self, status, error_type, message, headers=None):
-        body = self.server.api.error_body(error_type, message, self.request_id)
-        self.send_whole(status, to_json(body), headers=headers)
+    def send_problem(self, refusal):
+        body = self.server.api.error_body(refusal, self.request_id)
+        self.send_whole(refusal.status, to_json(body), headers=refusal.headers)
 
     def cut(self, reset=False):
         """Closes the connection in the middle of things: FIN, or RST if `reset`."""
@@ -151,7 +152,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.log.write(kind="rejected", n=self.n, t=time.monotonic(),
                               status=refusal.status, message=refusal.message)
         try:
-            self.send_problem(refusal.status, refusal.error_type, refusal.message, refusal.headers)
+            self.send_problem(refusal)
         except ClientGone:
             return False
         return True
@@ -212,6 +213,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def dispatch(self, request):
         """Answers a request; returns whether the response was written to its proper end."""
         api, log = self.server.api, self.server.log
+        page = self.server.scenario.pages.get(f"{request.method} {request.path}")
+        if page is not None:
+            self.send_whole(200, to_json(page))
+            return True
         try:
             result = api.handle(request)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -247,15 +252,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_whole(status, fault["body"], fault.get("content_type", "text/html"), headers)
         else:
             error_type = fault.get("error_type") or self.server.api.error_type(status)
-            self.send_problem(status, error_type, fault.get("message", f"fake: {error_type}"),
-                              headers)
+            self.send_problem(Refusal(status, error_type,
+                                      fault.get("message", f"fake: {error_type}"), headers))
 
     def send_message(self, answer, wire, fault, kind):
         """The reply to a request without `stream`. Faults hit the middle of the one body."""
         if kind == "error_event":
             error_type = fault[kind]
-            self.send_problem(self.server.api.error_status(error_type), error_type,
-                              fault.get("message", f"fake: {error_type}"))
+            self.send_problem(Refusal(self.server.api.error_status(error_type), error_type,
+                                      fault.get("message", f"fake: {error_type}")))
             return True
         body = to_json(answer.message).encode("utf-8")
         half = body[:len(body) // 2]
@@ -280,12 +285,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def send_stream(self, answer, wire, fault, kind):
-        total = sum(not event.extra for event in answer.events)
-        at = fault_position(kind, fault, total)
+        at = fault_position(kind, fault, answer.events)
         self.send_head(200, "text/event-stream; charset=utf-8")
         self.pause(wire.get("first_delay", 0))
-        out, done = BodyWriter(self, wire, framed=True), 0
-        for event in answer.events + [None]:
+        out, done, remembered = BodyWriter(self, wire, framed=True), 0, False
+        for sent, event in enumerate(answer.events + [None]):
             data = None
             if done == at:
                 at = None
@@ -298,7 +302,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if kind == "error_event":
                     error_type = fault[kind]
                     message = fault.get("message", f"fake: {error_type}")
-                    out.add(sse(self.server.api.error_event(error_type, message), wire))
+                    out.add(sse(answer.error_event(error_type, message, sent), wire))
                     break
                 if kind == "stall_after_events":
                     self.pause(fault.get("seconds", 3600))
@@ -311,7 +315,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if done:
                 self.pause_between_events(out, wire)
             done += not event.extra
-            if done == total and not event.extra and kind in (None, "stall_after_events"):
+            if event.ends and not remembered and data is None:
+                remembered = True
                 answer.remember()
             out.add(sse(event, wire, data))
         out.finish()
@@ -330,7 +335,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.n, self.request_id = next(self.server.request_ids), make_id("req_")
         self.server.log.write(kind="rejected", n=self.n, t=time.monotonic(), status=code,
                               message=message or "not HTTP")
-        self.send_problem(code, self.server.api.error_type(code), message or "not HTTP")
+        self.send_problem(Refusal(code, self.server.api.error_type(code), message or "not HTTP"))
 
     def log_message(self, *_):
         pass
@@ -357,7 +362,7 @@ def write_atomically(path, text):
 
 
 def main(make_api):
-    """Command line of a fake server. make_api: function from Scenario to the API object."""
+    """Command line of a fake server. make_api: class of the API object, made from a Scenario."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--scenario", required=True)
     parser.add_argument("--log", required=True)
@@ -367,7 +372,7 @@ def main(make_api):
     options = parser.parse_args()
     try:
         with open(options.scenario, "rb") as file:
-            scenario = Scenario(strict_json(file.read()))
+            scenario = Scenario(strict_json(file.read()), make_api.rule_fields, make_api.quirks)
     except (OSError, ValueError) as error:
         parser.error(f"{options.scenario}: {error}")
 

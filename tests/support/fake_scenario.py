@@ -10,13 +10,12 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-SCENARIO_FIELDS = {"api_key", "rules", "models"}
-RULE_FIELDS = {"when", "times", "wire", "fault", "text", "thinking", "tools", "content",
-               "stop_reason", "stop_details", "usage"}
+SCENARIO_FIELDS = {"api_key", "rules", "models", "quirks", "pages"}
+RULE_FIELDS = {"when", "times", "wire", "fault", "text", "thinking", "tools", "stop_reason", "usage"}
 WHEN_FIELDS = {"turn", "last_user_contains", "last_user_lacks", "any_contains",
                "has_tool_result", "system_contains", "model"}
 WIRE_FIELDS = {"chunk", "delay", "event_delay", "first_delay", "ping", "crlf", "comments",
-               "delta", "unknown_events"}
+               "delta", "unknown_events", "no_space"}
 # The first name of each row says which fault it is; the rest are its options.
 FAULTS = {"status": {"headers", "error_type", "message", "body", "content_type"},
           "error_event": {"after_events", "message"},
@@ -30,10 +29,10 @@ FAULTS = {"status": {"headers", "error_type", "message", "body", "content_type"}
 class Refusal(Exception):
     """What the service answers instead of a reply."""
 
-    def __init__(self, status, error_type, message, headers=None):
+    def __init__(self, status, error_type, message, headers=None, param=None):
         super().__init__(message)
         self.status, self.error_type, self.message = status, error_type, message
-        self.headers = headers or {}
+        self.headers, self.param = headers or {}, param
 
 
 @dataclass
@@ -61,6 +60,7 @@ class Question:
     all_text: list          # every string in the messages
     system: str
     body_length: int
+    context: object = None  # what the API wants to know again when it composes the reply
 
 
 @dataclass
@@ -68,6 +68,7 @@ class Event:
     name: Optional[str]     # None: no `event:` line
     data: object            # a dict becomes JSON, a string is sent as it is
     extra: bool = False     # pings and the like: not counted by the *_after_events faults
+    ends: bool = False      # with this event a client may know that the reply is complete
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Answer:
     message: dict           # the body when the request does not stream
     events: list            # the same as stream events
     remember: Callable      # called just before the client can know that the reply is complete
+    error_event: Callable   # (error_type, message, how many events were sent) -> Event
 
 
 def make_id(prefix):
@@ -150,6 +152,12 @@ def check_names(where, value, allowed):
                          f"{', '.join(sorted(allowed))}")
 
 
+def check_quirks(where, owner, known):
+    given = set(owner.get("quirks") or [])
+    check_names(where + ".quirks", dict.fromkeys(given), known)
+    return given
+
+
 def as_list(value):
     return value if isinstance(value, list) else [value]
 
@@ -157,8 +165,11 @@ def as_list(value):
 class Scenario:
     """The rules. Misspelt fields are errors here: a rule that never matches is hard to find."""
 
-    def __init__(self, data):
+    def __init__(self, data, rule_fields=(), quirks=()):
+        """rule_fields, quirks: those that only one API knows"""
         check_names("scenario", data, SCENARIO_FIELDS)
+        self.quirks = check_quirks("scenario", data, quirks)
+        self.pages = data.get("pages") or {}
         self.api_key = data.get("api_key", "test-key")
         self.models = data.get("models")
         self.rules = as_list(data["rules"]) if data.get("rules") else []   # Lua writes {} for []
@@ -167,7 +178,8 @@ class Scenario:
         self._lock = threading.Lock()
         for index, rule in enumerate(self.rules):
             where = f"rules[{index}]"
-            check_names(where, rule, RULE_FIELDS)
+            check_names(where, rule, RULE_FIELDS | {"quirks"} | set(rule_fields))
+            check_quirks(where, rule, quirks)
             check_names(where + ".when", rule.get("when") or {}, WHEN_FIELDS)
             check_names(where + ".wire", rule.get("wire") or {}, WIRE_FIELDS)
             fault = rule.get("fault")
@@ -208,14 +220,18 @@ def fault_kind(fault):
     return next((kind for kind in FAULTS if kind in fault), None)
 
 
-def fault_position(kind, fault, total):
-    """After how many of the `total` counted events the fault happens, or None."""
+def fault_position(kind, fault, events):
+    """After how many of the counted events the fault happens, or None."""
+    counted = [event for event in events if not event.extra]
+    total = len(counted)
     if kind in ("cut_after_events", "stall_after_events"):
         return min(fault[kind], total)
     if kind in ("error_event", "bad_event_json"):
         # In a default reply the third event is the first delta: the most instructive to break.
         return min(fault.get("after_events", 2), total - 1)
-    return total - 1 if kind == "missing_stop" else None
+    if kind == "missing_stop":
+        return next(index for index, event in enumerate(counted) if event.ends)
+    return None
 
 
 def sse(event, wire, data=None):
@@ -223,6 +239,8 @@ def sse(event, wire, data=None):
     lines = [f"event: {event.name}"] if event.name else []
     data = data or (event.data if isinstance(event.data, str) else to_json(event.data))
     lines.append(f"data: {data}")
+    if wire.get("no_space"):
+        lines = [line.replace(": ", ":", 1) for line in lines]
     if wire.get("comments"):
         lines = [": comment before an event", ":"] + lines[:1] + [": inside: one"] + lines[1:]
     end = "\r\n" if wire.get("crlf") else "\n"

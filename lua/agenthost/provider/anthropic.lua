@@ -1,9 +1,10 @@
 --- Anthropic's Messages API, streamed; also for the servers that imitate it.
-local anthropic_error = require("agenthost.provider.anthropic_error")
+local access = require("agenthost.provider.access")
+local anthropic_messages = require("agenthost.provider.anthropic_messages")
 local anthropic_stream = require("agenthost.provider.anthropic_stream")
-local async = require("agenthost.async")
+local call = require("agenthost.provider.call")
 local defaults = require("agenthost.defaults")
-local http = require("agenthost.http")
+local failure = require("agenthost.provider.failure")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local sys = require("agenthost.sys")
@@ -11,21 +12,36 @@ local sys = require("agenthost.sys")
 local M = {}
 
 local DEFAULT_URL <const> = "https://api.anthropic.com"
+local DEFAULT_HOST <const> = "api.anthropic.com"
 local VERSION <const> = "2023-06-01"
-local MAX_STREAM <const> = 256 * 1024 * 1024 -- bytes of one reply's events
-local MAX_WHOLE <const> = 32 * 1024 * 1024 -- of a reply that is not streamed
-local MAX_ERROR_BODY <const> = 64 * 1024
-local DRAIN <const> = 0.5 -- seconds to wait for the end of a stream after its last event
--- Deltas that lie unread one behind the other come as one.
-local JOIN <const> = { join = {
-  '"text_delta","text":"', '"thinking_delta","thinking":"', '"input_json_delta","partial_json":"',
-} }
+local MAX_PAGES <const> = 10 -- of a list of models
+
+---@type agenthost.ErrorWords
+local WORDS <const> = {
+  api = "the Messages API",
+  key = "ANTHROPIC_API_KEY",
+  request_id = "request-id",
+  codes = {
+    invalid_request_error = "BAD_REQUEST",
+    authentication_error = "AUTH",
+    billing_error = "BILLING",
+    permission_error = "PERMISSION",
+    not_found_error = "NOT_FOUND",
+    request_too_large = "TOO_LARGE",
+    rate_limit_error = "RATE_LIMIT",
+    overloaded_error = "OVERLOADED",
+    api_error = "SERVER",
+    timeout_error = "SERVER",
+  },
+}
 
 ---@class agenthost.Request
 ---@field system? string
 ---@field tools? table[] { name, description, input_schema } each
 ---@field messages_json fun(): string the messages as JSON text, ready to be sent
 ---@field messages? fun(): table[] the same, decoded
+---@field pieces? agenthost.Piece[] of the conversation, for providers that convert each one once:
+---  a piece never changes. Without it `messages_json` is what counts
 ---@field max_tokens integer
 ---@field tool_choice? table
 ---@field extra? table what the user asked for in so many words ({ temperature = 0.5 }): merged into
@@ -37,10 +53,26 @@ local JOIN <const> = { join = {
 --- A failure is nil, message (one line), code and an agenthost.Failure. Codes: AUTH, BILLING,
 --- PERMISSION, NOT_FOUND, BAD_REQUEST, TOO_LONG (the prompt), TOO_LARGE (the body), RATE_LIMIT,
 --- OVERLOADED, SERVER, CUT (no proper end), NOT_JSON, PROTOCOL, and those of agenthost.http.
+---
+--- The other methods are optional. `list_models` asks what there is; `model_info` asks once for the
+--- limits of `model` and never fails loudly; `count_tokens` counts what a request takes without
+--- making it, code UNSUPPORTED where the API cannot.
 ---@class agenthost.Provider
 ---@field name string
 ---@field model string
+---@field note? string a line for the user
 ---@field stream fun(self, request: agenthost.Request, on_event: function): agenthost.Reply?, ...
+---@field list_models? fun(self): agenthost.ModelEntry[]?, string?, string?
+---@field model_info? fun(self): agenthost.ModelInfo?
+---@field count_tokens? fun(self, request: agenthost.Request): integer?, string?, string?
+
+---@class agenthost.ModelInfo
+---@field context_window? integer tokens
+---@field max_output? integer tokens
+
+---@class agenthost.ModelEntry: agenthost.ModelInfo
+---@field id string
+---@field name? string for people
 
 ---@class agenthost.AnthropicProvider: agenthost.Provider
 local Provider = {}
@@ -59,23 +91,34 @@ local function tools_json(self, tools)
   return "[" .. table.concat(parts, ",") .. "]"
 end
 
+local MARK <const> = '{"type":"ephemeral"}'
+
+-- In the API's order the tools come before it, so one mark is for both.
+local function system_json(self, system)
+  local mark = self.cache == "explicit" and json.raw(MARK) or nil
+  return json.encode({ { type = "text", text = system, cache_control = mark } })
+end
+
 local MEMBERS <const> = {
   "model", "max_tokens", "system", "tools", "tool_choice", "messages", "stream", "cache_control",
 }
 
+-- What is not part of a request for a count.
+local NOT_COUNTED <const> = { max_tokens = true, stream = true }
+
 -- The body: always the same bytes for the same request, so that a prompt cache finds them.
-local function body_of(self, request)
+local function body_of(self, request, counting)
   local has_tools = request.tools ~= nil and #request.tools > 0
   local has_system = request.system ~= nil and request.system ~= ""
   local values = {
     model = json.encode(self.model),
     max_tokens = json.encode(request.max_tokens),
-    system = has_system and json.encode({ { type = "text", text = request.system } }) or nil,
+    system = has_system and system_json(self, request.system) or nil,
     tools = has_tools and tools_json(self, request.tools) or nil,
     tool_choice = has_tools and request.tool_choice and json.encode(request.tool_choice) or nil,
-    messages = request.messages_json(),
+    messages = self.messages:json(request, self.cache),
     stream = "true",
-    cache_control = self.cache and '{"type":"ephemeral"}' or nil,
+    cache_control = self.cache == true and MARK or nil,
   }
   local names, others = table.move(MEMBERS, 1, #MEMBERS, 1, {}), {}
   for name, value in pairs(request.extra or {}) do
@@ -90,7 +133,7 @@ local function body_of(self, request)
   table.move(others, 1, #others, #names + 1, names)
   local parts, seen = {}, {}
   for _, name in ipairs(names) do
-    if values[name] and not seen[name] then
+    if values[name] and not seen[name] and not (counting and NOT_COUNTED[name]) then
       seen[name] = true
       parts[#parts + 1] = (#parts == 0 and "{" or ",") .. json.encode(name) .. ":"
       parts[#parts + 1] = values[name]
@@ -102,51 +145,6 @@ end
 
 -- ---- the call ----------------------------------------------------------------------------------
 
--- Takes what may follow the last event, so that the connection can be used again; not for long.
-local function drain(stream)
-  if async.inside() then
-    local job = async.spawn(function()
-      while stream:event() do end
-    end)
-    async.wait_any({ job }, DRAIN)
-  end
-end
-
-local function read_events(self, stream, reply)
-  for event in stream:events(JOIN) do
-    local ok, message, code, error_type = reply:feed(event.data)
-    if not ok then
-      return self.errors:event(stream, reply.partial, message, code, error_type)
-    end
-    if reply.done then
-      drain(stream)
-      return reply:reply()
-    end
-  end
-  local message, code = stream:error()
-  return self.errors:broken(stream, reply.partial,
-    message or self.errors.host .. " ended its reply without message_stop", code or "CUT")
-end
-
--- A gateway that cannot stream sends the message whole; others send a web page with status 200.
-local function read_whole(self, stream, reply)
-  local body, message, code = stream:rest(MAX_WHOLE)
-  if not body then
-    return self.errors:broken(stream, false, message, code)
-  end
-  local data = json.decode(body)
-  if type(data) == "table" and data.type == "message" then
-    local ok, why, problem = reply:feed_message(body)
-    if not ok then
-      return self.errors:event(stream, reply.partial, why, problem)
-    end
-    return reply:reply()
-  elseif type(data) == "table" and data.error ~= nil then
-    return self.errors:response(stream.status, stream.headers, body)
-  end
-  return self.errors:not_json(stream, body)
-end
-
 --- Makes one call. See agenthost.Provider.
 ---@param request agenthost.Request
 ---@param on_event fun(event: table)
@@ -155,59 +153,83 @@ end
 ---@return string? code
 ---@return agenthost.Failure? details
 function Provider:stream(request, on_event)
-  local stream <close>, message, code = http.stream({
-    url = self.url,
-    method = "POST",
-    headers = self.headers,
-    body = body_of(self, request),
-    max_body = MAX_STREAM,
-    connect_timeout = self.http.connect_timeout,
-    stall_timeout = self.http.stall_timeout,
-    timeout = self.http.timeout,
-  })
-  if not stream then
-    return self.errors:connection(message, code)
+  return call.stream(self, body_of(self, request), anthropic_stream.new(on_event))
+end
+
+-- ---- questions beside the calls ----------------------------------------------------------------
+
+local function limits(entry)
+  local function whole(name)
+    return math.type(entry[name]) == "integer" and entry[name] > 0 and entry[name] or nil
   end
-  if stream.status ~= 200 then
-    local body = stream:rest(MAX_ERROR_BODY) or ""
-    return self.errors:response(stream.status, stream.headers, body)
+  return whole("max_input_tokens"), whole("max_tokens")
+end
+
+--- What there is. See agenthost.Provider.
+---@return agenthost.ModelEntry[]?
+---@return string? message
+---@return string? code
+function Provider:list_models()
+  local found, after = {}, ""
+  for _ = 1, MAX_PAGES do
+    local data, message, code = call.ask(self, self.base_url .. "/v1/models?limit=1000" .. after)
+    if not data then
+      return nil, message, code
+    end
+    for _, entry in ipairs(type(data.data) == "table" and data.data or {}) do
+      if type(entry) == "table" and type(entry.id) == "string" then
+        local window, output = limits(entry)
+        local name = type(entry.display_name) == "string" and entry.display_name or nil
+        found[#found + 1] =
+          { id = entry.id, name = name, context_window = window, max_output = output }
+      end
+    end
+    if data.has_more ~= true or type(data.last_id) ~= "string" then
+      break
+    end
+    after = "&after_id=" .. access.escape(data.last_id)
   end
-  local reply = anthropic_stream.new(on_event)
-  local content_type = stream.headers["content-type"] or "text/event-stream"
-  local is_stream = content_type:lower():find("^%s*text/event%-stream") ~= nil
-  local read = is_stream and read_events or read_whole
-  local result, why, problem, details = read(self, stream, reply)
-  if result then
-    result.request_id = stream.headers["request-id"]
+  return found
+end
+
+--- The limits of the model. See agenthost.Provider.
+---@return agenthost.ModelInfo?
+function Provider:model_info()
+  if self.info == nil then
+    local entry = call.ask(self, self.base_url .. "/v1/models/" .. access.escape(self.model))
+    local window, output = limits(entry or {})
+    self.info = (window or output) and { context_window = window, max_output = output } or false
   end
-  return result, why, problem, details
+  return self.info or nil
+end
+
+--- The tokens that a request takes. See agenthost.Provider.
+---@param request agenthost.Request
+---@return integer?
+---@return string? message
+---@return string? code
+---@return agenthost.Failure? details
+function Provider:count_tokens(request)
+  local data, message, code, details =
+    call.ask(self, self.url .. "/count_tokens", body_of(self, request, true))
+  if not data then
+    return nil, message, code == "NOT_FOUND" and "UNSUPPORTED" or code, details
+  end
+  return math.tointeger(data.input_tokens)
 end
 
 -- ---- making one --------------------------------------------------------------------------------
 
 local OPTIONS <const> = { "model", "api_key", "auth_token", "base_url", "headers", "http", "cache" }
 
-local function trimmed(s)
-  return s and s:match("^%s*(.-)%s*$")
-end
-
--- nil for what is not set or empty; keys often come with the newline of the file they were in.
-local function value_of(s)
-  s = trimmed(s)
-  return s ~= "" and s or nil
-end
-
--- Header names and values, and the name of what stands for the user; never two credentials.
+-- The headers of every call, and the name of what stands for the user; never two credentials.
 local function headers_of(opts)
-  local headers = {
+  local headers = access.headers({
     accept = "text/event-stream",
     ["content-type"] = "application/json",
     ["anthropic-version"] = VERSION,
-  }
-  for name, value in pairs(opts.headers or {}) do
-    headers[name:lower()] = value
-  end
-  local key, token = value_of(opts.api_key), value_of(opts.auth_token)
+  }, opts.headers)
+  local key, token = access.value(opts.api_key), access.value(opts.auth_token)
   if headers.authorization or headers["x-api-key"] then
     return headers, "the key in the extra headers (ANTHROPIC_CUSTOM_HEADERS)"
   elseif key then
@@ -221,30 +243,6 @@ local function headers_of(opts)
   return headers, nil
 end
 
-local SECRET_HEADERS <const> = { "auth", "key", "token", "secret", "cookie", "password" }
-
--- What must never show up in a message, as a set.
-local function secrets_of(opts)
-  local secrets = {}
-  local function add(value)
-    value = value_of(value)
-    if value and #value >= 6 then
-      secrets[value] = true
-    end
-  end
-  add(opts.api_key)
-  add(opts.auth_token)
-  for name, value in pairs(opts.headers or {}) do
-    for _, word in ipairs(SECRET_HEADERS) do
-      if name:lower():find(word, 1, true) then
-        add(value:match("^%a+ +(%S+)$")) -- without "Bearer"
-        add(value)
-      end
-    end
-  end
-  return secrets
-end
-
 ---@class agenthost.AnthropicOptions
 ---@field model string
 ---@field api_key? string sent as x-api-key; stronger than auth_token, for both at once are refused
@@ -254,7 +252,8 @@ end
 ---@field headers? table<string, string> sent in addition, or in place of those of the same name;
 ---  with authorization or x-api-key among them no other credential is sent
 ---@field http? table connect_timeout, stall_timeout, timeout; default defaults.http
----@field cache? boolean ask for prompt caching, default true
+---@field cache? boolean|"explicit" ask for prompt caching, default true; "explicit": with marks on
+---  blocks (three of the four that the API allows), for gateways that do not place them
 
 --- A provider. Raises when no key and no base URL is given.
 ---@param opts agenthost.AnthropicOptions
@@ -264,54 +263,49 @@ function M.new(opts)
   if type(opts.model) ~= "string" or opts.model == "" then
     error("option 'model' is missing", 2)
   end
-  local base_url = value_of(opts.base_url)
+  local base_url = access.value(opts.base_url)
   local headers, credential = headers_of(opts)
   if not credential and not base_url then
     error("no key: set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for a server that needs none", 0)
   end
   base_url = (base_url or DEFAULT_URL):gsub("/+$", ""):gsub("/v1$", ""):gsub("/+$", "")
-  local host = base_url:gsub("^%a+://", ""):gsub("/.*$", ""):gsub("^.*@", "")
+  local secrets = access.secrets(table.pack(opts.api_key, opts.auth_token), opts.headers)
+  local cache = opts.cache
   return setmetatable({
     name = "anthropic",
     model = opts.model,
+    base_url = base_url,
     url = base_url .. "/v1/messages",
     headers = headers,
-    errors = anthropic_error.new(host, credential, secrets_of(opts)),
+    errors = failure.new(WORDS, access.host(base_url), credential, secrets),
     http = opts.http or defaults.http,
-    cache = opts.cache ~= false,
+    cache = cache == nil or cache,
+    messages = anthropic_messages.new(),
     encoded_tools = setmetatable({}, { __mode = "k" }), -- definition -> JSON
   }, Provider)
-end
-
--- Lines "Name: value" as a table. Never shows a line in an error: it may be a secret.
-local function parse_headers(lines)
-  local headers, count = {}, 0
-  for line in (lines or ""):gmatch("[^\r\n]+") do
-    count = count + 1
-    local name, value = line:match("^%s*([%w!#$%%&'*+.^_`|~-]+)%s*:%s*(.-)%s*$")
-    if name then
-      headers[name] = value
-    elseif line:find("%S") then
-      error(("ANTHROPIC_CUSTOM_HEADERS: line %d is not 'Name: value'"):format(count), 0)
-    end
-  end
-  return headers
 end
 
 --- A provider as ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL and
 --- ANTHROPIC_CUSTOM_HEADERS (lines "Name: value") say; empty ones count as not set. Raises one line
 --- when they do not suffice.
+---
+--- Of a key and a token the key goes to Anthropic. Any other server gets the token: who sets both
+--- and a base URL has the token for that gateway, and the key is not its business.
 ---@param model string
 ---@param getenv? fun(name: string): string? default sys.getenv
 ---@return agenthost.AnthropicProvider
 function M.from_env(model, getenv)
   getenv = getenv or sys.getenv
+  local key, token = access.value(getenv("ANTHROPIC_API_KEY")), getenv("ANTHROPIC_AUTH_TOKEN")
+  local base_url = access.value(getenv("ANTHROPIC_BASE_URL"))
+  local elsewhere = base_url and access.host(base_url) ~= DEFAULT_HOST
   return M.new({
     model = model,
-    api_key = getenv("ANTHROPIC_API_KEY"),
-    auth_token = getenv("ANTHROPIC_AUTH_TOKEN"),
-    base_url = getenv("ANTHROPIC_BASE_URL"),
-    headers = parse_headers(getenv("ANTHROPIC_CUSTOM_HEADERS")),
+    api_key = not (elsewhere and access.value(token)) and key or nil,
+    auth_token = token,
+    base_url = base_url,
+    headers = access.parse_headers("ANTHROPIC_CUSTOM_HEADERS",
+      getenv("ANTHROPIC_CUSTOM_HEADERS")),
   })
 end
 

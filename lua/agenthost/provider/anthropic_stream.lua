@@ -11,6 +11,11 @@ local M = {}
 -- A reply with one of these was cut off by a limit.
 local CUT <const> = { max_tokens = true, model_context_window_exceeded = true }
 
+-- Deltas that lie unread one behind the other come as one.
+local JOIN <const> = { join = {
+  '"text_delta","text":"', '"thinking_delta","thinking":"', '"input_json_delta","partial_json":"',
+} }
+
 ---@class agenthost.Block
 ---@field type string "text", "thinking", "tool_use", ...; also types that agenthost does not know
 ---@field json string the whole block as JSON on one line, ready to be sent back
@@ -20,11 +25,9 @@ local CUT <const> = { max_tokens = true, model_context_window_exceeded = true }
 ---@field input? table of "tool_use", decoded; `{}` when incomplete
 ---@field incomplete? boolean a tool_use whose input is no JSON object: do not run it
 
----@class agenthost.anthropic.Accumulator
----@field done boolean the reply is complete
----@field partial boolean some text or thinking went to on_event
+---@class agenthost.anthropic.Accumulator: agenthost.Accumulator
 ---@field usage table what is known of it so far
-local Accumulator = {}
+local Accumulator = { ending = "message_stop" }
 Accumulator.__index = Accumulator
 
 --- An empty reply.
@@ -33,6 +36,7 @@ Accumulator.__index = Accumulator
 function M.new(on_event)
   return setmetatable({
     on_event = on_event,
+    join = JOIN,
     done = false,
     partial = false,
     usage = {},
@@ -284,13 +288,20 @@ function Accumulator:feed(text)
   return true
 end
 
+--- Whether this is a reply that did not come as events.
+---@param data table
+---@return boolean
+function Accumulator.is_reply(data)
+  return data.type == "message"
+end
+
 --- Takes a reply that came whole, not as events.
 ---@param text string the message as JSON
+---@param message table the same, decoded
 ---@return true? ok
 ---@return string? message
 ---@return string? code as of `feed`
-function Accumulator:feed_message(text)
-  local message = json.decode(text)
+function Accumulator:feed_whole(text, message)
   on.message_start(self, { message = message })
   for i, start in ipairs(type(message.content) == "table" and message.content or {}) do
     local raw = '{"content_block":' .. json.slice(text, "content", i) .. "}"

@@ -1,7 +1,6 @@
---- Failed calls of Anthropic's Messages API: what is said of them, their codes, and whether trying
---- again makes sense.
-local json = require("agenthost.json")
-local sys = require("agenthost.sys")
+--- Failed calls of a model API: what is said of them, their codes, and whether trying again makes
+--- sense. What an API calls its errors comes from its provider, see agenthost.ErrorWords.
+local said = require("agenthost.provider.said")
 local text = require("agenthost.text")
 
 local M = {}
@@ -17,36 +16,39 @@ local MAX_NAME <const> = 60 -- characters of an error type or a content type
 ---@field retry_after? number seconds that the server asks to wait
 ---@field request_id? string
 ---@field partial boolean some text or thinking was shown; it does not count
+---@field context_window? integer with TOO_LONG: the tokens that fit, when the server says so
 
----@class agenthost.anthropic.Errors
+--- What one API calls things.
+---@class agenthost.ErrorWords
+---@field api string its name, for people: "the Messages API"
+---@field key string the variable that holds the key: "ANTHROPIC_API_KEY"
+---@field request_id string the header that holds the id of a request
+---@field codes table<string, string> its types and codes of errors -> codes of agenthost.Provider
+---@field final? table<string, true> those of them that are never worth another try
+
+---@class agenthost.Errors
 ---@field host string
 ---@field credential? string what stands for the user, in words for the user
 ---@field secrets table<string, true> never shown
+---@field words agenthost.ErrorWords
 local Errors = {}
 Errors.__index = Errors
 
+---@param words agenthost.ErrorWords
 ---@param host string
 ---@param credential? string
 ---@param secrets table<string, true>
----@return agenthost.anthropic.Errors
-function M.new(host, credential, secrets)
-  return setmetatable({ host = host, credential = credential, secrets = secrets }, Errors)
+---@return agenthost.Errors
+function M.new(words, host, credential, secrets)
+  return setmetatable({
+    words = words,
+    host = host,
+    credential = credential,
+    secrets = secrets,
+  }, Errors)
 end
 
 -- ---- codes -------------------------------------------------------------------------------------
-
-local TYPE_CODES <const> = {
-  invalid_request_error = "BAD_REQUEST",
-  authentication_error = "AUTH",
-  billing_error = "BILLING",
-  permission_error = "PERMISSION",
-  not_found_error = "NOT_FOUND",
-  request_too_large = "TOO_LARGE",
-  rate_limit_error = "RATE_LIMIT",
-  overloaded_error = "OVERLOADED",
-  api_error = "SERVER",
-  timeout_error = "SERVER",
-}
 
 local STATUS_CODES <const> = {
   [401] = "AUTH", [402] = "BILLING", [403] = "PERMISSION", [404] = "NOT_FOUND", [408] = "SERVER",
@@ -58,37 +60,32 @@ local RETRYABLE <const> = {
   TIMEOUT = true, TIMEOUT_CONNECT = true, TIMEOUT_STALL = true,
 }
 
--- How servers say that the prompt does not fit: Anthropic (two ways), llama.cpp (two), OpenAI's.
-local TOO_LONG <const> = {
-  "prompt is too long", "exceed context limit", "exceeds the available context",
-  "exceed_context_size", "context_length_exceeded",
-}
-
-local function too_long_or(code, ...)
-  for _, said in ipairs({ ... }) do
-    for _, sign in ipairs(TOO_LONG) do
-      if code == "BAD_REQUEST" and said:find(sign, 1, true) then
-        return "TOO_LONG"
-      end
+-- The code of an error: as its own code or type says, else as the status.
+local function code_of(self, status, facts)
+  local general
+  for _, name in ipairs({ facts.code or false, facts.type or false }) do
+    local code = self.words.codes[name]
+    if code and code ~= "BAD_REQUEST" then -- which may be said of anything
+      return code
     end
-  end
-  return code
-end
-
-local function code_of(status, error_type)
-  local code = TYPE_CODES[error_type]
-  if code and code ~= "BAD_REQUEST" then -- which may be said of anything
-    return code
+    general = general or code
   end
   return STATUS_CODES[status] or status >= 500 and "SERVER" or status >= 400 and "BAD_REQUEST"
-    or code or "PROTOCOL"
+    or general or "PROTOCOL"
 end
 
--- The table of the API's documentation; x-should-retry is stronger.
+local function is_final(self, facts)
+  local final = self.words.final or {}
+  return final[facts.code] or final[facts.type] or false
+end
+
+-- The table of the APIs' documentation; x-should-retry is stronger.
 local function should_retry(status, code, headers)
-  local said = headers["x-should-retry"]
-  if said == "true" or said == "false" then
-    return said == "true"
+  local order = headers["x-should-retry"]
+  if code == "TOO_LONG" then
+    return false
+  elseif order == "true" or order == "false" then
+    return order == "true"
   elseif status < 300 then
     return RETRYABLE[code] or false -- the status of an error inside a reply says nothing
   end
@@ -106,66 +103,27 @@ local function without(line, secret)
   return line
 end
 
+--- A text without the keys of this provider.
+---@param s string
+---@return string
+function Errors:hide(s)
+  for secret in pairs(self.secrets) do
+    s = without(s, secret)
+  end
+  return s
+end
+
 -- Text of unknown origin as one line of at most `max` characters, without HTML tags and keys.
 local function one_line(self, s, max)
   local line = text.clean(s:sub(1, MAX_BODY))
   if line:find("^%s*<") then
     line = line:gsub("<style.-</style>", " "):gsub("<[^<>]*>", " ")
   end
-  for secret in pairs(self.secrets) do
-    line = without(line, secret)
-  end
-  line = line:gsub("%s+", " "):match("^ ?(.-) ?$")
+  line = self:hide(line):gsub("%s+", " "):match("^ ?(.-) ?$")
   if utf8.len(line) > max then
     line = line:sub(1, utf8.offset(line, max - 2) - 1) .. "..."
   end
   return line
-end
-
--- The error that a body tells of: message, type and request id, as far as it has them.
-local function parse(body)
-  local data = json.decode(body)
-  if type(data) ~= "table" then
-    return nil
-  end
-  local err = type(data.error) == "table" and data.error or data
-  local function field(owner, name)
-    return type(owner[name]) == "string" and owner[name] or nil
-  end
-  local message = field(err, "message") or field(data, "error") or field(data, "detail")
-  return message, err ~= data and field(err, "type") or nil, field(data, "request_id")
-end
-
-local MONTHS <const> = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8,
-  Sep = 9, Oct = 10, Nov = 11, Dec = 12 }
-
--- "Sun, 06 Nov 1994 08:49:37 GMT" in seconds since the epoch, or nil.
-local function http_date(s)
-  local day, name, year, hour, minute, second =
-    s:match("^%a+, (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$")
-  local month = MONTHS[name]
-  if not month then
-    return nil
-  end
-  -- Days since 0000-03-01: with the leap day last, the lengths of months are regular.
-  local y = tonumber(year) - (month <= 2 and 1 or 0)
-  local days = 365 * y + y // 4 - y // 100 + y // 400
-    + (153 * ((month + 9) % 12) + 2) // 5 + tonumber(day) - 1
-  return (days - 719468) * 86400 + hour * 3600 + minute * 60 + second
-end
-
--- Seconds that the server asks to wait, or nil.
-local function retry_after(headers)
-  local ms = (headers["retry-after-ms"] or ""):match("^%d+%.?%d*$")
-  if ms then
-    return tonumber(ms) / 1000
-  end
-  local value = headers["retry-after"] or ""
-  if value:find("^%d+%.?%d*$") then
-    return tonumber(value)
-  end
-  local date = http_date(value)
-  return date and math.max(0, date - sys.wall()) or nil
 end
 
 local function with_id(message, request_id)
@@ -179,7 +137,14 @@ local function not_let_in(self, what)
   if self.credential then
     return ("%s was refused by %s: %s"):format(self.credential, self.host, what)
   end
-  return ("%s wants a key, set ANTHROPIC_API_KEY: %s"):format(self.host, what)
+  return ("%s wants a key, set %s: %s"):format(self.host, self.words.key, what)
+end
+
+--- The id of a request, as the headers of the answer say.
+---@param headers table<string, string>
+---@return string?
+function Errors:request_id(headers)
+  return headers[self.words.request_id]
 end
 
 --- There was no response.
@@ -194,24 +159,27 @@ end
 ---@param body string
 ---@return nil, string message, string code, agenthost.Failure
 function Errors:response(status, headers, body)
-  local message, error_type, body_id = parse(body)
-  local what = one_line(self, message or body, message and MAX_MESSAGE or MAX_EXCERPT)
+  local facts = said.parse(body)
+  local what = one_line(self, facts.message or body, facts.message and MAX_MESSAGE or MAX_EXCERPT)
   if status < 400 and headers.location then
     what = "it redirects to " .. one_line(self, headers.location, MAX_EXCERPT)
   end
-  local code = too_long_or(code_of(status, error_type), what, error_type or "")
-  local label = error_type and " " .. one_line(self, error_type, MAX_NAME) or ""
+  local number = status >= 400 and status or facts.status or status
+  local code =
+    said.too_long_or(code_of(self, number, facts), what, facts.type or "", facts.code or "")
+  local label = facts.type and " " .. one_line(self, facts.type, MAX_NAME) or ""
   local line = ("%s: %d%s%s"):format(self.host, status, label, what ~= "" and ": " .. what or "")
   if code == "AUTH" then
     line = not_let_in(self, what)
   end
-  local request_id = headers["request-id"] or body_id
+  local request_id = self:request_id(headers) or facts.request_id
   return nil, with_id(line, request_id), code, {
     status = status,
-    retryable = should_retry(status, code, headers),
-    retry_after = retry_after(headers),
+    retryable = not is_final(self, facts) and should_retry(status, code, headers),
+    retry_after = said.retry_after(headers),
     request_id = request_id,
     partial = false,
+    context_window = code == "TOO_LONG" and said.window(facts, what) or nil,
   }
 end
 
@@ -222,8 +190,8 @@ end
 ---@param code string of this module or of agenthost.http
 ---@param retryable? boolean default: as the code says
 ---@return nil, string message, string code, agenthost.Failure
-function Errors.broken(_, stream, partial, message, code, retryable)
-  local request_id = stream.headers["request-id"]
+function Errors:broken(stream, partial, message, code, retryable)
+  local request_id = self:request_id(stream.headers)
   if code == "CLOSED" then
     code = "CUT" -- that the connection ended as well makes no difference
   end
@@ -243,27 +211,38 @@ end
 ---@param partial boolean
 ---@param message string
 ---@param code "ERROR"|"PROTOCOL"
----@param error_type? string
+---@param err? string|table with "ERROR": its type, or the error object
 ---@return nil, string message, string code, agenthost.Failure
-function Errors:event(stream, partial, message, code, error_type)
+function Errors:event(stream, partial, message, code, err)
   local what = one_line(self, message, MAX_MESSAGE)
   if code ~= "ERROR" then
     return self:broken(stream, partial, self.host .. ": " .. what, code, true)
   end
-  local label = error_type and one_line(self, error_type, MAX_NAME) .. ": " or ""
+  local facts = type(err) == "table" and said.facts(err) or { type = err }
+  local name = facts.type or facts.code
+  local label = name and one_line(self, name, MAX_NAME) .. ": " or ""
   local line = ("%s broke off its reply: %s%s"):format(self.host, label, what)
-  return self:broken(stream, partial, line, too_long_or(TYPE_CODES[error_type] or "CUT", what))
+  local problem = code_of(self, facts.status or 0, facts)
+  problem = said.too_long_or(problem == "PROTOCOL" and "CUT" or problem, what, name or "")
+  local retryable
+  if is_final(self, facts) then
+    retryable = false
+  end
+  local _, message_with_id, final_code, details =
+    self:broken(stream, partial, line, problem, retryable)
+  details.context_window = problem == "TOO_LONG" and said.window(facts, what) or nil
+  return nil, message_with_id, final_code, details
 end
 
---- The response is neither a stream nor a message.
+--- The response is neither a stream nor a reply.
 ---@param stream agenthost.http.Stream
 ---@param body string
 ---@return nil, string message, string code, agenthost.Failure
 function Errors:not_json(stream, body)
   local excerpt = one_line(self, body, MAX_EXCERPT)
-  local kind = one_line(self, stream.headers["content-type"], MAX_NAME)
-  local line = ("%s answered with %s, not with a reply of the Messages API: %s"):format(
-    self.host, kind, excerpt ~= "" and excerpt or "(nothing)")
+  local kind = one_line(self, stream.headers["content-type"] or "(no content type)", MAX_NAME)
+  local line = ("%s answered with %s, not with a reply of %s: %s"):format(
+    self.host, kind, self.words.api, excerpt ~= "" and excerpt or "(nothing)")
   return self:broken(stream, false, line, "NOT_JSON")
 end
 

@@ -1,0 +1,164 @@
+--- The conversation as Anthropic's API takes it: without what only other APIs understand, and with
+--- marks for the prompt cache.
+local conversation = require("agenthost.conversation")
+local json = require("agenthost.json")
+
+local M = {}
+
+-- The API looks back 20 blocks from a mark for what it has in its cache.
+local LOOK_BACK <const> = 15
+
+local MARK <const> = ',"cache_control":{"type":"ephemeral"}}'
+
+-- ---- blocks of other APIs ----------------------------------------------------------------------
+-- A conversation may have been begun with another provider. What is of that provider alone has a
+-- name that begins with "openai_": a type of block, or a field. See openai_messages.lua.
+
+local IDS <const> = { "id", "tool_use_id" }
+
+-- The API takes no other ids. The same id always becomes the same.
+local function clean_id(id)
+  return (id:gsub("[^%w_-]", "_"))
+end
+
+-- The JSON of one block as this API takes it, or nil.
+local function own_block(raw)
+  local block = json.decode(raw)
+  if block.type:find("^openai_") then
+    return nil
+  elseif block.type == "thinking" and block.signature == nil then
+    return nil -- nobody signed it
+  end
+  local fields = {}
+  for name in pairs(block) do
+    if not name:find("^openai_") then
+      fields[name] = json.raw(json.slice(raw, name))
+    end
+  end
+  for _, name in ipairs(IDS) do
+    fields[name] = fields[name] and clean_id(block[name])
+  end
+  return json.encode(fields)
+end
+
+-- A quote inside a JSON string has a backslash before it, so these are names of members.
+local SIGNS <const> = { '"openai_', '"id":"[%w_-]*[^%w_"-]', '"tool_use_id":"[%w_-]*[^%w_"-]' }
+
+local function is_foreign(blocks)
+  for _, sign in ipairs(SIGNS) do
+    if blocks:find(sign) then
+      return true
+    end
+  end
+  return false
+end
+
+-- A piece as this API takes it: true for the same one, another, or false when nothing is left.
+local function own_piece(piece)
+  if not is_foreign(piece.blocks) then
+    return true
+  end
+  local list, kept, index = "[" .. piece.blocks .. "]", {}, 1
+  local raw = json.slice(list, index)
+  while raw do
+    kept[#kept + 1] = own_block(raw)
+    index = index + 1
+    raw = json.slice(list, index)
+  end
+  return #kept > 0 and { role = piece.role, blocks = table.concat(kept, ",") } or false
+end
+
+-- ---- marks for the cache -----------------------------------------------------------------------
+
+-- The piece with a mark on its last block.
+local function marked(piece)
+  if piece.blocks:find('"cache_control"', 1, true) then
+    return piece -- somebody has taken care of it
+  end
+  return { role = piece.role, blocks = piece.blocks:sub(1, -2) .. MARK }
+end
+
+-- The last user piece at or before `i`, or nil.
+local function user_piece(pieces, i)
+  while i > 0 and pieces[i].role ~= "user" do
+    i = i - 1
+  end
+  return i > 0 and i or nil
+end
+
+-- Where the request before this one ended: that is what the cache holds.
+local function end_before(pieces)
+  local i = #pieces
+  while i > 0 and pieces[i].role == "user" do
+    i = i - 1
+  end
+  return user_piece(pieces, i)
+end
+
+-- About how many blocks lie behind piece `i`: tool calls and results, which is what there can be
+-- many of.
+local function blocks_behind(pieces, i)
+  local count = 0
+  for k = i + 1, #pieces do
+    local _, found = pieces[k].blocks:gsub('"type":"tool_', "")
+    count = count + math.max(1, found)
+  end
+  return count
+end
+
+-- Sets marks in `pieces`, a list of our own: at most two.
+local function set_marks(pieces, explicit)
+  local last, before = user_piece(pieces, #pieces), end_before(pieces)
+  if explicit and last then
+    pieces[last] = marked(pieces[last])
+  end
+  if before and (explicit or blocks_behind(pieces, before) > LOOK_BACK) then
+    pieces[before] = marked(pieces[before])
+  end
+end
+
+-- ---- all of it ---------------------------------------------------------------------------------
+
+---@class agenthost.anthropic.Messages
+local Messages = {}
+Messages.__index = Messages
+
+---@return agenthost.anthropic.Messages
+function M.new()
+  return setmetatable({ own = setmetatable({}, { __mode = "k" }) }, Messages)
+end
+
+-- What is left of a piece, or nil. Looked at once in its life.
+function Messages:own_piece(piece)
+  local own = self.own[piece]
+  if own == nil then
+    own = own_piece(piece)
+    self.own[piece] = own
+  end
+  return own == true and piece or own or nil
+end
+
+--- The messages of a request as JSON.
+---
+--- The API puts one mark at the end by itself. From there it finds what the request before has left
+--- in the cache, unless a turn with many calls lies between: then there is a mark at that place.
+---@param request agenthost.Request
+---@param cache boolean|"explicit" "explicit": the API places no mark by itself
+---@return string
+function Messages:json(request, cache)
+  if not request.pieces then
+    return request.messages_json()
+  end
+  local pieces = {}
+  for _, piece in ipairs(request.pieces) do
+    pieces[#pieces + 1] = self:own_piece(piece)
+  end
+  if cache then
+    set_marks(pieces, cache == "explicit")
+  end
+  local all = conversation.new()
+  all.pieces = pieces
+  return all:messages_json()
+end
+
+return M
