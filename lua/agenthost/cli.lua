@@ -147,11 +147,11 @@ local function absolute(path)
   return path:sub(1, 1) == "/" and path or sys.cwd() .. "/" .. path
 end
 
--- A scripted model that the command line names: where the user is, else beside the script.
+-- A model in a file that the command line names: where the user is, else beside the script.
 local function find_model(model)
-  local path = model and model:match("^scripted/(.+)$")
-  local stat = path and sys.stat(path)
-  return stat and stat.type == "file" and "scripted/" .. absolute(path) or model
+  local kind, path = (model or ""):match("^(%l+)/(.+)$")
+  local stat = (kind == "scripted" or kind == "replay") and sys.stat(path)
+  return stat and stat.type == "file" and kind .. "/" .. absolute(path) or model
 end
 
 -- What went wrong in a script. With a place in it also the way there; without one it is meant for

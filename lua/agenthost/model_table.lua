@@ -7,7 +7,7 @@
 --- A key is a model's id, which also stands for the same id with a date behind it, or a pattern in
 --- which `*` is any text. An id is stronger than a pattern, a longer pattern than a shorter one.
 ---
----@class agenthost.ModelEntry
+---@class agenthost.TableEntry
 ---@field context_window? integer tokens of prompt and reply together
 ---@field max_output? integer tokens of a reply
 ---@field price? agenthost.Price nil: not known
@@ -42,7 +42,7 @@ end
 local haiku_5_5 = claude(0.1, 0.5)
 haiku_5_5.above = { tokens = 100000, price = claude(0.5, 2.5) }
 
----@type table<string, agenthost.ModelEntry>
+---@type table<string, agenthost.TableEntry>
 return {
   ["claude-fable-5-1"] = { context_window = MILLION, max_output = 128000,
     price = claude(10, 50, 0.025) },

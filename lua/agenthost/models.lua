@@ -25,8 +25,8 @@ end
 
 --- What the table says of a model: its own id first, then the longest key that fits.
 ---@param id string
----@param models? table<string, agenthost.ModelEntry> default model_table.lua
----@return agenthost.ModelEntry?
+---@param models? table<string, agenthost.TableEntry> default model_table.lua
+---@return agenthost.TableEntry?
 function M.find(id, models)
   models = models or table_of_models
   if models[id] then

@@ -1,18 +1,19 @@
---- Recording: with AGENTHOST_RECORD=FILE each call of a model is one line of FILE, as JSON, with its
---- request and the bytes of its response. `--model replay/FILE` plays it back: provider/replay.lua.
+--- Recording: with AGENTHOST_RECORD=FILE each call of a model is one line of FILE, as JSON, with
+--- its request and the bytes of its response. `--model replay/FILE` plays it back: see
+--- provider/replay.lua.
 ---
 --- A line has type "call", version, run (the process), n (from 1), timestamp, provider, model, url,
---- headers, request, status, response_headers, response, message, code. What is not UTF-8 is there in
---- Base64 under its name with "_base64" behind it. Keys are taken out, also where they stand in texts;
---- all else that was said is in it, so the file is for its owner alone.
+--- headers, request, status, response_headers, response, message, code. What is not UTF-8 is there
+--- in Base64 under its name with "_base64" behind it. Keys are taken out, also where they stand in
+--- texts; all else that was said is in it, so the file is for its owner alone.
 local base64 = require("agenthost.base64")
+local http_call = require("agenthost.provider.call")
 local json = require("agenthost.json")
 local sys = require("agenthost.sys")
 
 local M = {}
 
 local OTHERS <const> = 63 -- permission bits (octal 077) of everybody but the owner
-local SECRET_NAMES <const> = { "auth", "key", "token", "secret", "cookie", "password" }
 
 ---@class agenthost.Recorder
 ---@field path string
@@ -52,27 +53,18 @@ end
 
 -- ---- without secrets ---------------------------------------------------------------------------
 
-local function is_secret(name)
-  for _, word in ipairs(SECRET_NAMES) do
-    if name:lower():find(word, 1, true) then
-      return true
-    end
-  end
-  return false
-end
-
 -- Without user and password, and without what stands in the query under the name of a secret.
 local function clean_url(url)
   url = url:gsub("^(%a[%w+.-]*://)[^/?#]*@", "%1")
   return sys.redact((url:gsub("([?&])([^=&#]*)=([^&#]*)", function(mark, name)
-    return is_secret(name) and mark .. name .. "=<removed>" or nil
+    return http_call.is_secret_header(name) and mark .. name .. "=<removed>" or nil
   end)))
 end
 
 local function clean_headers(headers)
   local clean = {}
   for name, value in pairs(headers or {}) do
-    clean[name] = is_secret(name) and "<removed>" or sys.redact(value)
+    clean[name] = http_call.is_secret_header(name) and "<removed>" or sys.redact(value)
   end
   return json.object(clean)
 end

@@ -2,6 +2,8 @@
 local anthropic = require("agenthost.provider.anthropic")
 local defaults = require("agenthost.defaults")
 local discover = require("agenthost.provider.discover")
+local record = require("agenthost.record")
+local replay = require("agenthost.provider.replay")
 local scripted = require("agenthost.provider.scripted")
 local sys = require("agenthost.sys")
 
@@ -15,7 +17,17 @@ local function variable(name)
   return value ~= "" and value or nil
 end
 
+local function absolute(path, base_dir)
+  return path:sub(1, 1) == "/" and path or base_dir .. "/" .. path
+end
+
+local function from_recording(path, base_dir)
+  local lenient = variable("AGENTHOST_REPLAY") == "lenient"
+  return replay.from_file(absolute(path, base_dir), { lenient = lenient })
+end
+
 local makers = {
+  replay = from_recording,
   anthropic = function(id)
     if not (variable("ANTHROPIC_API_KEY") or variable("ANTHROPIC_AUTH_TOKEN")
         or variable("ANTHROPIC_BASE_URL")) then
@@ -28,7 +40,10 @@ local makers = {
     if path == "demo" then
       return scripted.demo()
     end
-    return scripted.from_file(path:sub(1, 1) == "/" and path or base_dir .. "/" .. path)
+    if path:find("%.jsonl$") then
+      return from_recording(path, base_dir)
+    end
+    return scripted.from_file(absolute(path, base_dir))
   end,
 }
 
@@ -70,15 +85,15 @@ local function from_environment()
 end
 
 --- The provider for a model.
----@param model? string "anthropic/<id>", "scripted/<file>" or nil: from the environment
+---@param model? string "anthropic/<id>", "scripted/<file>", "replay/<file>" or nil: from the
+---  environment
 ---@param base_dir string where the path of a scripted model starts
 ---@return agenthost.Provider provider its field `note`, if any, is a line for the user; raises when
 ---  there is no such model
 function M.new(model, base_dir)
-  if model == nil then
-    return from_environment()
-  end
-  return from_name(model, base_dir)
+  local provider = model == nil and from_environment() or from_name(model, base_dir)
+  provider.recorder = record.from_env()
+  return provider
 end
 
 return M

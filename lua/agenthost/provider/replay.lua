@@ -1,6 +1,6 @@
---- Plays a recording (record.lua) back: the recorded provider, whose calls are answered from the file
---- in place of a server, one after the other, byte for byte. No network, no key; what failed fails
---- again in the same way.
+--- Plays a recording (record.lua) back: the recorded provider, whose calls are answered from the
+--- file in place of a server, one after the other, byte for byte. No network, no key; what failed
+--- fails again in the same way.
 ---
 --- A request that is not the recorded one ends the run with a line that says what differs. What has
 --- to be the same is the number of messages and what the user said last: results of tools and what
@@ -21,7 +21,16 @@ local BROKEN <const> = {
   PROTOCOL = true, PROXY = true, TLS = true, NOMEM = true, FAILED = true, CANCELLED = true,
 }
 
+local function calls_text(n)
+  return n == 1 and "1 call" or n .. " calls"
+end
+
 -- ---- reading -----------------------------------------------------------------------------------
+
+local function is_call(line)
+  return type(line) == "table" and line.type == "call" and type(line.provider) == "string"
+    and type(line.model) == "string" and type(line.url) == "string"
+end
 
 -- The calls of the last run in the file, and how many runs it holds.
 local function load_calls(path)
@@ -32,7 +41,7 @@ local function load_calls(path)
   local calls, runs, last = {}, 0, nil
   for line in file:lines() do
     local call = json.decode(line)
-    if type(call) == "table" and call.type == "call" and type(call.provider) == "string" then
+    if is_call(call) then
       if call.run ~= last then
         calls, runs, last = {}, runs + 1, call.run
       end
@@ -102,11 +111,11 @@ end
 -- ---- answering ---------------------------------------------------------------------------------
 
 -- Why the stream ended before its end, as http.stream would say it.
-local function error_of(call)
+local function error_of(call, errors)
   if not BROKEN[call.code] or type(call.message) ~= "string" then
     return nil
   end
-  local id = call.response_headers and call.response_headers["request-id"]
+  local id = errors:request_id(call.response_headers or {})
   local tail = type(id) == "string" and (" (request-id %s)"):format(id) or ""
   local message = call.message
   if tail ~= "" and message:sub(-#tail) == tail then
@@ -115,7 +124,7 @@ local function error_of(call)
   return { message, call.code }
 end
 
-local function answer(call, keep)
+local function answer(call, errors, keep)
   if not call.status then
     return nil, call.message or "the recorded call failed", call.code or "FAILED"
   end
@@ -124,20 +133,21 @@ local function answer(call, keep)
     return nil, ("the response of the recorded call %d is damaged"):format(call.n), "REPLAY"
   end
   return http.replay({ status = call.status, headers = call.response_headers, body = body,
-    error = error_of(call), url = call.url, keep = keep })
+    error = error_of(call, errors), url = call.url, keep = keep })
 end
 
 -- In place of http.stream.
-local function opener(calls, source, lenient)
+local function opener(calls, source, errors, lenient)
   local n = 0
   return function(request)
     n = n + 1
     local call = calls[n]
     if not call then
-      return nil, ("replay: %s has %d calls, and this is one more"):format(source, #calls), "REPLAY"
+      return nil, ("replay: %s has %s, and this is one more"):format(source, calls_text(#calls)),
+        "REPLAY"
     elseif call.provider ~= calls[1].provider then
-      return nil, ("replay: call %d of %s was made to another provider (%s, not %s)"):format(n, source,
-        call.provider, calls[1].provider), "REPLAY"
+      return nil, ("replay: call %d of %s was made to another provider (%s, not %s)"):format(n,
+        source, call.provider, calls[1].provider), "REPLAY"
     end
     local recorded = record.bytes(call, "request")
     local differs = not lenient and difference(recorded or "", request.body)
@@ -145,25 +155,33 @@ local function opener(calls, source, lenient)
       return nil, ("replay: call %d differs from the one in %s: %s (AGENTHOST_REPLAY=lenient takes "
         .. "it all the same)"):format(n, source, differs), "REPLAY"
     end
-    return answer(call, request.keep)
+    return answer(call, errors, request.keep)
   end
 end
 
 -- ---- making one --------------------------------------------------------------------------------
 
--- The provider as it was, without a key. The module of a name is its file beside this one.
+-- What the path of a call ends with -> who speaks that API.
+local APIS <const> = {
+  { "/messages", "agenthost.provider.anthropic" },
+  { "/chat/completions", "agenthost.provider.openai" },
+  { "/responses", "agenthost.provider.openai_responses" },
+}
+
+-- The provider as it was, without a key.
 local function make(call)
-  local name = "agenthost.provider." .. call.provider:gsub("-", "_")
-  if not call.provider:find("^%l[%w-]*$") or not package.searchpath(name, package.path) then
-    error(("replay: there is no provider '%s'"):format(call.provider), 0)
+  local url = call.url
+  local path = url:gsub("[?#].*$", "")
+  for _, api in ipairs(APIS) do
+    if path:sub(-#api[1]) == api[1] then
+      local base_url = url:match("^%a+://[^/?#]+")
+      local made = require(api[2]).new({ model = call.model, api_key = "replayed",
+        base_url = base_url })
+      made.name, made.url = call.provider, url
+      return made
+    end
   end
-  local provider = require(name).new({
-    model = call.model,
-    api_key = "replayed",
-    base_url = call.url:match("^%a+://[^/?#]+"),
-  })
-  provider.url = call.url
-  return provider
+  error(("replay: no provider speaks the API of %s"):format(text.clean(url)), 0)
 end
 
 --- A provider that plays a recording.
@@ -175,8 +193,8 @@ function M.from_file(path, opts)
   options.check(opts, { "lenient" }, 3)
   local calls, runs = load_calls(path)
   local provider = make(calls[1])
-  provider.open = opener(calls, path, opts.lenient)
-  provider.note = ("replaying %d calls of %s from %s%s"):format(#calls, provider.model, path,
+  provider.open = opener(calls, path, provider.errors, opts.lenient)
+  provider.note = ("replaying %s of %s from %s%s"):format(calls_text(#calls), provider.model, path,
     runs > 1 and (", the last of its %d runs"):format(runs) or "")
   return provider
 end
