@@ -83,6 +83,16 @@ defaults.limits = {
 --- The model when a key is set and nothing names one.
 defaults.model = "claude-sonnet-5-5"
 
+--- The same for OPENAI_API_KEY.
+defaults.openai_model = "gpt-5.1"
+
+--- The tokens that Ollama lets a prompt have unless the model or the server says otherwise.
+defaults.ollama_context = 4096
+
+--- Where the local servers are: llamacpp, and ollama unless OLLAMA_HOST says otherwise.
+defaults.llamacpp_url = "http://127.0.0.1:8080"
+defaults.ollama_url = "http://127.0.0.1:11434"
+
 --- Where a local model server is looked for when nothing is configured, and for how long.
 defaults.local_servers = { "http://127.0.0.1:8080", "http://127.0.0.1:11434" } -- llama.cpp, Ollama
 defaults.local_server_timeout = 0.1

@@ -129,7 +129,8 @@ local function run_call(entry, call, context)
   if not entry then
     return ("Error: there is no tool '%s'"):format(call.name), true
   elseif call.incomplete then
-    return "Error: the reply was cut off inside this call; it was not run. Make it shorter.", true
+    return "Error: " .. (call.problem and call.problem .. "; it was not run."
+      or "the reply was cut off inside this call; it was not run. Make it shorter."), true
   end
   local problem = schema.check(call.input, entry.schema)
   if problem then

@@ -8,19 +8,24 @@ excuse there. Python 3.11, standard library only. HTTP, wire shapes and faults a
 rules and the log in fake_scenario.py, the validation in fake_anthropic_check.py.
 
 Scenario: {"api_key"?: "test-key", "rules": [RULE...], "models"?: [id or object, ...],
-           "pages"?: {"GET /path": the JSON to answer with}}
+           "pages"?: {"GET /path": the JSON to answer with},
+           "stable_prefix"?: true (refuse, see fake_prefix.py) or "log" (kind "unstable")}
 The first RULE that matches answers; all its fields are optional:
   when    turn, last_user_contains, last_user_lacks (string or list), any_contains,
           has_tool_result, system_contains, model: all must hold
   times   how often the rule may be used
   reply   text, thinking, tools: [{name, input, id?}], or content: [literal blocks];
           stop_reason, stop_details, usage
-  wire    chunk, delay, event_delay, first_delay, ping, crlf, no_space, comments, delta,
-          unknown_events
+  wire    chunk (bytes a write), delay (between writes), event_delay, first_delay, delta
+          (characters an event), split (cuts inside characters, `data:` and line ends), gzip,
+          ping, unknown_events, comments, crlf, cr, no_space, bom, ascii (\\u escapes),
+          content_type, headers
   fault   {status, headers?, error_type?, message?, body?, content_type?}
           {error_event, after_events?, message?}    {cut_after_events, reset?}
           {stall_after_events, seconds?}            after the stall the reply goes on
-          {not_json}   {missing_stop}   {bad_event_json, after_events?}
+          {not_json: body}          an HTML page with status 200
+          {missing_stop}   {bad_event_json, after_events?}
+          {huge_line: bytes, after_events?}         in an event to skip; then the reply goes on
 Log, one object a line: {kind: "request" | "rejected" | "reply" | "end", n, t, ...}. In "end",
 `complete` says that the response was written to its proper end, `client_gone` that it was not
 because the client left.
@@ -81,6 +86,10 @@ class Anthropic:
         return Event("error", {"type": "error", "error": {"type": error_type, "message": message}})
 
     # ---- requests ----
+
+    @staticmethod
+    def messages_field(_):
+        return "messages"
 
     def handle(self, request):
         route = (request.method, request.path)

@@ -100,10 +100,10 @@ class ChatCheck(OpenAIChecker):
             if begun and is_system:     # OpenAI takes it; the templates of many local models do not
                 refuse(f"fake: {path}: system message must be at the beginning", path)
             begun = begun or not is_system
+        self.pairing(messages)
         last = messages[-1]["role"]
         if last not in ("user", "tool"):
             refuse(f"fake: the last message is of the role '{last}': nobody is asked", "messages")
-        self.pairing(messages)
 
     def message(self, path, message):
         self.type(path, message, dict)

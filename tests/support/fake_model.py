@@ -5,6 +5,7 @@ Nothing here knows one provider's API. An API is an object with
                     -> Question      a model request: a rule of the scenario answers it
     compose(question, rule, wire) -> Answer
     error_body(refusal, request_id) -> dict
+    messages_field(path) -> str      which field of the body has the messages
     error_type(status) -> str,  error_status(error_type) -> int
     request_id_header                name of the response header
     rule_fields, quirks              names that a scenario may use with this API alone
@@ -25,48 +26,12 @@ import time
 import traceback
 from urllib.parse import urlsplit
 
+from fake_body import BodyWriter, ClientGone, encoded, headers_of
+from fake_prefix import Prefixes
 from fake_scenario import (Log, Question, Refusal, Request, Scenario, fault_kind, fault_position,
                            make_id, sse, strict_json, to_json)
 
 MAX_BODY = 32 * 1024 * 1024
-
-
-class ClientGone(Exception):
-    """The client closed the connection while it was owed something."""
-
-
-class BodyWriter:
-    """Cuts a body into TCP writes. In a stream each write is also one HTTP chunk: libraries hand
-    chunks on one by one, so the parser under test sees our cuts even if the kernel joins writes."""
-
-    def __init__(self, handler, wire, framed):
-        self._handler, self._framed = handler, framed
-        self._size, self._delay = wire.get("chunk"), wire.get("delay", 0)
-        self._buffer, self._first = bytearray(), True
-
-    def add(self, data):
-        self._buffer += data
-        if not self._size:
-            self.flush()
-        while self._size and len(self._buffer) >= self._size:
-            self._write(self._size)
-
-    def flush(self):
-        if self._buffer:
-            self._write(len(self._buffer))
-
-    def finish(self):
-        self.flush()
-        if self._framed:
-            self._handler.send(b"0\r\n\r\n")
-
-    def _write(self, size):
-        if not self._first:
-            self._handler.pause(self._delay)
-        self._first = False
-        part = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        self._handler.send(b"%x\r\n%b\r\n" % (size, part) if self._framed else part)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -217,20 +182,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if page is not None:
             self.send_whole(200, to_json(page))
             return True
-        try:
-            result = api.handle(request)
-        except (LookupError, TypeError, AttributeError, ValueError) as error:
-            traceback.print_exc()       # a bug of the fake; say so instead of hanging up
-            raise Refusal(500, api.error_type(500), f"fake: bug in the validation: {error!r}",
-                          {"x-should-retry": "false"}) from None
+        result = self.guard(api.handle, request)
         if not isinstance(result, Question):
             self.send_whole(200, to_json(result))
             return True
+        if self.server.scenario.stable_prefix:
+            self.check_prefix(request)
         turn, index, rule = self.server.scenario.pick(result)
         if rule is None:
-            raise Refusal(500, api.error_type(500), "fake: no rule matches",
-                          {"x-should-retry": "false"})
+            raise self.mistake("no rule matches")
         wire, fault = rule.get("wire") or {}, rule.get("fault") or {}
+        if wire.get("gzip") and "gzip" not in (request.header("accept-encoding") or ""):
+            raise self.mistake("wire.gzip, but the client's accept-encoding has no gzip")
         kind = fault_kind(fault)
         log.write(kind="reply", n=self.n, t=time.monotonic(), rule=index, turn=turn, fault=kind)
         if kind == "stall_after_events" and fault[kind] < 0:
@@ -242,9 +205,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "not_json":
             self.send_whole(200, fault["not_json"], "text/html; charset=utf-8")
             return True
-        answer = api.compose(result, rule, wire)
+        answer = self.guard(api.compose, result, rule, wire)
         send = self.send_stream if result.stream else self.send_message
         return send(answer, wire, fault, kind)
+
+    def guard(self, function, *arguments):
+        """Runs code of the API. A bug of the fake is an answer, too: a hang-up would look like a
+        fault that a test asked for."""
+        try:
+            return function(*arguments)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            traceback.print_exc()
+            raise self.mistake(f"bug in {function.__name__}: {error!r}") from None
+
+    def mistake(self, message):
+        """What the test did wrong, or we did: no client should try that again."""
+        return Refusal(500, self.server.api.error_type(500), "fake: " + message,
+                       {"x-should-retry": "false"})
+
+    def check_prefix(self, request):
+        api, server = self.server.api, self.server
+        complaint = self.guard(server.prefixes.check, request, api.messages_field(request.path))
+        if complaint and server.scenario.stable_prefix == "log":
+            server.log.write(kind="unstable", n=self.n, t=time.monotonic(), message=complaint)
+        elif complaint:
+            raise Refusal(400, api.error_type(400), complaint)
 
     def send_status_fault(self, fault):
         status, headers = fault["status"], fault.get("headers") or {}
@@ -262,11 +247,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_problem(Refusal(self.server.api.error_status(error_type), error_type,
                                       fault.get("message", f"fake: {error_type}")))
             return True
-        body = to_json(answer.message).encode("utf-8")
+        body = encoded(to_json(answer.message, wire.get("ascii")).encode("utf-8"), wire)
         half = body[:len(body) // 2]
         if kind in ("missing_stop", "bad_event_json"):
             body = half
-        self.send_head(200, "application/json", len(body))
+        self.send_head(200, wire.get("content_type", "application/json"), len(body),
+                       headers_of(wire))
         self.pause(wire.get("first_delay", 0))
         out = BodyWriter(self, wire, framed=False)
         if kind in ("cut_after_events", "stall_after_events"):
@@ -286,7 +272,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def send_stream(self, answer, wire, fault, kind):
         at = fault_position(kind, fault, answer.events)
-        self.send_head(200, "text/event-stream; charset=utf-8")
+        self.send_head(200, wire.get("content_type", "text/event-stream; charset=utf-8"),
+                       headers=headers_of(wire))
         self.pause(wire.get("first_delay", 0))
         out, done, remembered = BodyWriter(self, wire, framed=True), 0, False
         for sent, event in enumerate(answer.events + [None]):
@@ -306,6 +293,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     break
                 if kind == "stall_after_events":
                     self.pause(fault.get("seconds", 3600))
+                elif kind == "huge_line":
+                    self.send_huge_line(out, fault[kind])
                 elif event.extra:
                     at = done       # bad_event_json: break a real event, not a ping
                 else:
@@ -321,6 +310,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             out.add(sse(event, wire, data))
         out.finish()
         return True
+
+    @staticmethod
+    def send_huge_line(out, size):
+        """An event that everybody skips, in one line of `size` bytes. It never is in memory."""
+        begin, end = b'data: {"type":"ping","fake":"', b'"}'
+        out.add(begin)
+        left = size - len(begin) - len(end)
+        while left > 0:
+            out.add(b"x" * min(left, 65536))
+            left -= 65536
+        out.add(end + b"\n\n")
 
     def pause_between_events(self, out, wire):
         if wire.get("event_delay"):
@@ -346,7 +346,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, port, api, scenario, log):
         super().__init__(("127.0.0.1", port), Handler)
-        self.api, self.scenario, self.log = api, scenario, log
+        self.api, self.scenario, self.log, self.prefixes = api, scenario, log, Prefixes()
         self.request_ids, self.connection_ids = itertools.count(1), itertools.count(1)
 
     def handle_error(self, request, client_address):

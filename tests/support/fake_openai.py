@@ -5,19 +5,23 @@
 
 Scenario, rules, wire, faults and log are those of fake_anthropic.py, with these differences:
   reply        tools: [{name, input or arguments (raw text), id?}]; refusal (text) instead of
-               content and stop_details; thinking comes as `reasoning_content`;
+               content and stop_details; thinking comes as `reasoning_content`, in Responses as an
+               encrypted item with the text (or each text of a list) as summary, "" for none;
                stop_reason in Anthropic's words or the API's own; usage in the API's fields
+    Responses  items: [literal output items]; stop_reason max_output_tokens or content_filter makes
+               it incomplete, "failed" fails it with error: {code, message}
   error_type   the `code` of the error object, such as context_length_exceeded
-  quirks       of the scenario, or of one rule: what other servers do differently.
+  quirks       of the scenario, or of one rule (those of streams): what other servers do differently
     streams    whole_tool_calls, object_arguments, empty_arguments ("" for {}), no_tool_id,
                empty_tool_id, no_tool_index, null_content, empty_content, role_in_each_delta,
                finish_reason_stop_with_tools, usage_in_last_chunk, no_usage, no_done,
                reasoning_field (`reasoning`), both_reasoning, timings, empty_first_chunk,
-               ignores_stream (answers with JSON)
+               ignores_stream (answers with JSON), reasoning_text (Responses: no summary)
     requests   max_tokens_only, no_developer_role, no_auto_tools, sampling (takes temperature and
-               the like), takes_reasoning (in assistant messages), no_key (any or none will do)
+               the like), takes_reasoning (in assistant messages), no_key (any or none will do),
+               no_reasoning (Responses: knows neither `reasoning` nor `include`)
     errors     llamacpp_errors, vllm_errors, bare_errors (a string), openrouter_errors (in the
-               stream, with finish_reason "error")
+               stream, with finish_reason "error"), nested_errors (Responses: in the stream)
 """
 
 import re
@@ -26,6 +30,7 @@ from urllib.parse import unquote
 from fake_chat import Chat
 from fake_model import main
 from fake_openai_check import refuse
+from fake_responses import Responses
 from fake_scenario import Event, Refusal, make_id
 
 # Code -> (status, type). The code of the real service's error is null where it starts with "-".
@@ -51,19 +56,21 @@ class OpenAI:
     """The API object that fake_model.Server talks to."""
 
     request_id_header = "x-request-id"
-    rule_fields = ("refusal",)
+    rule_fields = ("refusal", "items", "error")
     quirks = ("whole_tool_calls", "object_arguments", "empty_arguments", "no_tool_id",
               "empty_tool_id", "no_tool_index", "null_content", "empty_content",
               "role_in_each_delta", "finish_reason_stop_with_tools", "usage_in_last_chunk",
               "no_usage", "no_done", "reasoning_field", "both_reasoning", "timings",
               "empty_first_chunk", "ignores_stream", "max_tokens_only", "no_developer_role",
               "no_auto_tools", "sampling", "takes_reasoning", "no_key", "llamacpp_errors",
-              "vllm_errors", "bare_errors", "openrouter_errors")
+              "vllm_errors", "bare_errors", "openrouter_errors", "nested_errors", "no_reasoning",
+              "reasoning_text")
 
     def __init__(self, scenario):
         self.scenario = scenario
         self.models = [self.model(item) for item in scenario.models or ["gpt-test-1"]]
-        self.endpoints = {"/v1/chat/completions": Chat(scenario)}
+        self.endpoints = {"/v1/chat/completions": Chat(scenario),
+                          "/v1/responses": Responses(scenario)}
 
     @staticmethod
     def model(given):
@@ -115,6 +122,10 @@ class OpenAI:
         return Event(None, data)
 
     # ---- requests ----
+
+    @staticmethod
+    def messages_field(path):
+        return "input" if path == "/v1/responses" else "messages"
 
     def handle(self, request):
         endpoint = self.endpoints.get(request.path) if request.method == "POST" else None

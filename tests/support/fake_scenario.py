@@ -10,12 +10,13 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-SCENARIO_FIELDS = {"api_key", "rules", "models", "quirks", "pages"}
+SCENARIO_FIELDS = {"api_key", "rules", "models", "quirks", "pages", "stable_prefix"}
 RULE_FIELDS = {"when", "times", "wire", "fault", "text", "thinking", "tools", "stop_reason", "usage"}
 WHEN_FIELDS = {"turn", "last_user_contains", "last_user_lacks", "any_contains",
                "has_tool_result", "system_contains", "model"}
 WIRE_FIELDS = {"chunk", "delay", "event_delay", "first_delay", "ping", "crlf", "comments",
-               "delta", "unknown_events", "no_space"}
+               "delta", "unknown_events", "no_space", "cr", "bom", "split", "gzip", "ascii",
+               "content_type", "headers"}
 # The first name of each row says which fault it is; the rest are its options.
 FAULTS = {"status": {"headers", "error_type", "message", "body", "content_type"},
           "error_event": {"after_events", "message"},
@@ -23,7 +24,8 @@ FAULTS = {"status": {"headers", "error_type", "message", "body", "content_type"}
           "stall_after_events": {"seconds"},
           "not_json": set(),
           "missing_stop": set(),
-          "bad_event_json": {"after_events"}}
+          "bad_event_json": {"after_events"},
+          "huge_line": {"after_events"}}
 
 
 class Refusal(Exception):
@@ -84,8 +86,8 @@ def make_id(prefix):
     return prefix + "".join(secrets.choice(alphabet) for _ in range(24))
 
 
-def to_json(value):
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def to_json(value, ascii_only=False):
+    return json.dumps(value, ensure_ascii=bool(ascii_only), separators=(",", ":"))
 
 
 def strings_in(value):
@@ -169,7 +171,7 @@ class Scenario:
         """rule_fields, quirks: those that only one API knows"""
         check_names("scenario", data, SCENARIO_FIELDS)
         self.quirks = check_quirks("scenario", data, quirks)
-        self.pages = data.get("pages") or {}
+        self.pages, self.stable_prefix = data.get("pages") or {}, data.get("stable_prefix")
         self.api_key = data.get("api_key", "test-key")
         self.models = data.get("models")
         self.rules = as_list(data["rules"]) if data.get("rules") else []   # Lua writes {} for []
@@ -226,7 +228,7 @@ def fault_position(kind, fault, events):
     total = len(counted)
     if kind in ("cut_after_events", "stall_after_events"):
         return min(fault[kind], total)
-    if kind in ("error_event", "bad_event_json"):
+    if kind in ("error_event", "bad_event_json", "huge_line"):
         # In a default reply the third event is the first delta: the most instructive to break.
         return min(fault.get("after_events", 2), total - 1)
     if kind == "missing_stop":
@@ -237,11 +239,12 @@ def fault_position(kind, fault, events):
 def sse(event, wire, data=None):
     """The bytes of one event, ending with its empty line."""
     lines = [f"event: {event.name}"] if event.name else []
-    data = data or (event.data if isinstance(event.data, str) else to_json(event.data))
+    data = data or (event.data if isinstance(event.data, str)
+                    else to_json(event.data, wire.get("ascii")))
     lines.append(f"data: {data}")
     if wire.get("no_space"):
         lines = [line.replace(": ", ":", 1) for line in lines]
     if wire.get("comments"):
         lines = [": comment before an event", ":"] + lines[:1] + [": inside: one"] + lines[1:]
-    end = "\r\n" if wire.get("crlf") else "\n"
+    end = "\r\n" if wire.get("crlf") else "\r" if wire.get("cr") else "\n"
     return (end.join(lines) + end + end).encode("utf-8")

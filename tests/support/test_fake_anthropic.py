@@ -7,14 +7,15 @@ import copy
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+import fake_case
+from fake_case import HERE
+
 HEADERS = {"content-type": "application/json", "x-api-key": "test-key",
            "anthropic-version": "2023-06-01"}
 TOOL = {"name": "bash", "description": "Runs.",
@@ -39,29 +40,11 @@ def result(tool_use_id, content="ok", **fields):
     return {"type": "tool_result", "tool_use_id": tool_use_id, "content": content} | fields
 
 
-class Response:
-    def __init__(self, reply):
-        self.status, self.headers = reply.status, reply.headers
-        self.broken = None
-        try:
-            self.raw = reply.read()
-        except (http.client.IncompleteRead, ConnectionResetError) as error:
-            self.broken, self.raw = error, getattr(error, "partial", b"")
-
-    @property
-    def json(self):
-        return json.loads(self.raw)
-
+class Response(fake_case.Response):
     @property
     def events(self):
-        """Parses the SSE body, leniently, into a list of (event name, data)."""
-        found = []
-        for part in self.raw.decode().replace("\r\n", "\n").split("\n\n"):
-            lines = [line.split(": ", 1) for line in part.split("\n") if ": " in line]
-            fields = {name: value for name, value in lines if name}
-            if "data" in fields:
-                found.append((fields["event"], json.loads(fields["data"])))
-        return found
+        """The SSE body as a list of (event name, data)."""
+        return [(name, json.loads(data)) for name, data in self.fields]
 
     @property
     def names(self):
@@ -88,46 +71,9 @@ class Response:
         return blocks
 
 
-class FakeTest(unittest.TestCase):
-    def start(self, *rules, **scenario):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        paths = {name: os.path.join(folder.name, name) for name in ("scenario", "log", "port")}
-        with open(paths["scenario"], "w", encoding="utf-8") as file:
-            json.dump({"rules": list(rules)} | scenario, file, ensure_ascii=False)
-        self.log_path = paths["log"]
-        self.server = subprocess.Popen(
-            [sys.executable, "-B", os.path.join(HERE, "fake_anthropic.py"), "--scenario",
-             paths["scenario"], "--log", paths["log"], "--port-file", paths["port"],
-             "--max-seconds", "60"], stdout=subprocess.PIPE, text=True)
-        self.addCleanup(self.stop, self.server)
-        line = self.server.stdout.readline()
-        self.assertRegex(line, r"^listening on http://127\.0\.0\.1:\d+\n$")
-        self.port = int(line.rsplit(":", 1)[1])
-        with open(paths["port"], encoding="ascii") as file:
-            self.assertEqual(int(file.read()), self.port)
-        self.connection = self.connect()
-
-    def stop(self, server):
-        server.terminate()
-        self.assertEqual(server.wait(5), 0)
-        server.stdout.close()
-
-    def connect(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        self.addCleanup(connection.close)
-        return connection
-
-    def send(self, body=None, method="POST", path="/v1/messages", headers=None, connection=None):
-        """One request on the kept-alive connection. body: an object, or raw bytes."""
-        raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        connection = connection or self.connection
-        connection.request(method, path, raw, HEADERS if headers is None else headers)
-        response = Response(connection.getresponse())
-        self.assertRegex(response.headers["request-id"], "^req_[a-zA-Z0-9]{24}$")
-        if response.broken:
-            connection.close()
-        return response
+class FakeTest(fake_case.FakeCase):
+    program, path, id_header = "fake_anthropic.py", "/v1/messages", "request-id"
+    headers, response_class = HEADERS, Response
 
     def refused(self, part, body, status=400, error_type="invalid_request_error", **options):
         response = self.send(body, **options)
@@ -137,24 +83,6 @@ class FakeTest(unittest.TestCase):
         self.assertEqual((answer["type"], answer["error"]["type"]), ("error", error_type))
         self.assertEqual(answer["request_id"], response.headers["request-id"])
         self.assertIn(part, answer["error"]["message"])
-
-    def accepted(self, body):
-        response = self.send(body)
-        self.assertEqual(response.status, 200, response.raw)
-        return response
-
-    def log(self, kind=None, until=None):
-        """Log entries; waits until `until(entries)` holds, because the server writes after us."""
-        deadline = time.monotonic() + 5
-        while True:
-            with open(self.log_path, encoding="utf-8") as file:
-                entries = [json.loads(line) for line in file if line.endswith("\n")]
-            if kind:
-                entries = [entry for entry in entries if entry["kind"] == kind]
-            if until is None or until(entries):
-                return entries
-            self.assertLess(time.monotonic(), deadline, entries)
-            time.sleep(0.01)
 
 
 class Streams(FakeTest):
@@ -535,19 +463,7 @@ class Wire(FakeTest):
     def reads(self, **wire):
         """The chunks of a raw stream as the server framed them, and the joined body."""
         self.start({"text": self.TEXT, "wire": wire})
-        connection = socket.create_connection(("127.0.0.1", self.port), 5)
-        raw = json.dumps(request_body()).encode()
-        head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
-        connection.sendall(f"POST /v1/messages HTTP/1.1\r\nhost: x\r\n{head}connection: close\r\n"
-                           f"content-length: {len(raw)}\r\n\r\n".encode() + raw)
-        with connection, connection.makefile("rb") as file:
-            while file.readline() not in (b"\r\n", b""):
-                pass
-            chunks = []
-            while size := int(file.readline(), 16):
-                chunks.append(file.read(size))
-                self.assertEqual(file.read(2), b"\r\n")
-            self.assertEqual(file.read(), b"\r\n")
+        _, chunks = self.read_chunks(request_body())
         return chunks, b"".join(chunks)
 
     def text_of(self, body):

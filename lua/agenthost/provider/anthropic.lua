@@ -2,6 +2,7 @@
 local access = require("agenthost.provider.access")
 local anthropic_messages = require("agenthost.provider.anthropic_messages")
 local anthropic_stream = require("agenthost.provider.anthropic_stream")
+local body = require("agenthost.provider.body")
 local call = require("agenthost.provider.call")
 local defaults = require("agenthost.defaults")
 local failure = require("agenthost.provider.failure")
@@ -80,17 +81,6 @@ Provider.__index = Provider
 
 -- ---- the request -------------------------------------------------------------------------------
 
--- The tools as JSON. A definition is encoded once in its life; the list may change between calls.
-local function tools_json(self, tools)
-  local parts = {}
-  for i, tool in ipairs(tools) do
-    local encoded = self.encoded_tools[tool] or json.encode(tool)
-    self.encoded_tools[tool] = encoded
-    parts[i] = encoded
-  end
-  return "[" .. table.concat(parts, ",") .. "]"
-end
-
 local MARK <const> = '{"type":"ephemeral"}'
 
 -- In the API's order the tools come before it, so one mark is for both.
@@ -103,44 +93,30 @@ local MEMBERS <const> = {
   "model", "max_tokens", "system", "tools", "tool_choice", "messages", "stream", "cache_control",
 }
 
--- What is not part of a request for a count.
-local NOT_COUNTED <const> = { max_tokens = true, stream = true }
+-- What may be part of a request for a count.
+local COUNTED <const> = { thinking = true, output_config = true }
 
--- The body: always the same bytes for the same request, so that a prompt cache finds them.
+local function counted(extra)
+  local kept = {}
+  for name, value in pairs(extra or {}) do
+    kept[name] = COUNTED[name] and value or nil
+  end
+  return kept
+end
+
 local function body_of(self, request, counting)
   local has_tools = request.tools ~= nil and #request.tools > 0
   local has_system = request.system ~= nil and request.system ~= ""
-  local values = {
+  return body.join(MEMBERS, {
     model = json.encode(self.model),
-    max_tokens = json.encode(request.max_tokens),
+    max_tokens = not counting and json.encode(request.max_tokens) or nil,
     system = has_system and system_json(self, request.system) or nil,
-    tools = has_tools and tools_json(self, request.tools) or nil,
+    tools = has_tools and body.tools(self.encoded_tools, request.tools) or nil,
     tool_choice = has_tools and request.tool_choice and json.encode(request.tool_choice) or nil,
     messages = self.messages:json(request, self.cache),
-    stream = "true",
+    stream = not counting and "true" or nil,
     cache_control = self.cache == true and MARK or nil,
-  }
-  local names, others = table.move(MEMBERS, 1, #MEMBERS, 1, {}), {}
-  for name, value in pairs(request.extra or {}) do
-    if name == "messages" or name == "stream" then
-      error(("request.extra cannot set '%s'"):format(name), 3)
-    elseif not values[name] then
-      others[#others + 1] = name
-    end
-    values[name] = json.encode(value)
-  end
-  table.sort(others)
-  table.move(others, 1, #others, #names + 1, names)
-  local parts, seen = {}, {}
-  for _, name in ipairs(names) do
-    if values[name] and not seen[name] and not (counting and NOT_COUNTED[name]) then
-      seen[name] = true
-      parts[#parts + 1] = (#parts == 0 and "{" or ",") .. json.encode(name) .. ":"
-      parts[#parts + 1] = values[name]
-    end
-  end
-  parts[#parts + 1] = "}"
-  return table.concat(parts)
+  }, counting and counted(request.extra) or request.extra, 3)
 end
 
 -- ---- the call ----------------------------------------------------------------------------------

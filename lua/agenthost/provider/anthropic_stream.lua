@@ -24,6 +24,7 @@ local JOIN <const> = { join = {
 ---@field name? string of "tool_use"
 ---@field input? table of "tool_use", decoded; `{}` when incomplete
 ---@field incomplete? boolean a tool_use whose input is no JSON object: do not run it
+---@field problem? string of an incomplete one: what to tell the model; default: it was cut off
 
 ---@class agenthost.anthropic.Accumulator: agenthost.Accumulator
 ---@field usage table what is known of it so far

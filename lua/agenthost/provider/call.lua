@@ -107,8 +107,8 @@ local function drain(stream)
 end
 
 local function cut(self, stream, reply, message, code)
-  if not (message and code ~= "CLOSED") and reply.close and reply:close() then
-    return reply:reply()
+  if reply.close and reply:close() then
+    return reply:reply() -- and how the connection ended makes no difference
   end
   return self.errors:broken(stream, reply.partial,
     message or ("%s ended its reply without %s"):format(self.errors.host, reply.ending),

@@ -1,0 +1,129 @@
+--- The conversation as the input items of the Responses API. Each piece is converted once in its
+--- life. What this API has said goes back as it came.
+local json = require("agenthost.json")
+local openai_messages = require("agenthost.provider.openai_messages")
+
+local M = {}
+
+---@class agenthost.openai_responses.Items
+local Items = {}
+Items.__index = Items
+
+---@return agenthost.openai_responses.Items
+function M.new()
+  return setmetatable({ converted = setmetatable({}, { __mode = "k" }) }, Items)
+end
+
+-- ---- blocks of a user --------------------------------------------------------------------------
+
+local function input_text(text)
+  return { type = "input_text", text = text }
+end
+
+local function input_part(block)
+  if block.type == "text" then
+    return input_text(block.text)
+  elseif block.type == "document" then
+    return input_text(openai_messages.document_text(block))
+  elseif block.type == "image" then
+    local url = openai_messages.image_url(block)
+    return url and { type = "input_image", image_url = url }
+      or input_text("[an image that this model API cannot take]")
+  end
+end
+
+-- The output of a call: a text, or parts when there is an image.
+local function output_of(block)
+  local images = {}
+  local text = openai_messages.result_text(block, function(part)
+    if part.type ~= "image" then
+      return "[a result that this model API cannot take]"
+    end
+    images[#images + 1] = input_part(part)
+    return "(image " .. #images .. ")"
+  end)
+  return #images > 0 and { input_text(text), table.unpack(images) } or text
+end
+
+local function user_items(blocks)
+  local items, parts = {}, {}
+  for _, block in ipairs(blocks) do
+    if block.type == "tool_result" then
+      items[#items + 1] = json.encode({
+        type = "function_call_output",
+        call_id = block.tool_use_id,
+        output = output_of(block),
+      })
+    else
+      parts[#parts + 1] = input_part(block)
+    end
+  end
+  if #parts > 0 then
+    items[#items + 1] = json.encode({ type = "message", role = "user", content = parts })
+  end
+  return items
+end
+
+-- ---- blocks of the assistant -------------------------------------------------------------------
+
+-- Without its encrypted text (and without a readable one, as local servers have it) reasoning is a
+-- reference to what was never stored.
+local function can_go_back(item)
+  return item.type ~= "reasoning" or type(item.encrypted_content) == "string"
+    or type(item.content) == "table" and #item.content > 0
+end
+
+local function assistant_item(block, raw)
+  if block.openai_item then
+    return can_go_back(block.openai_item) and json.slice(raw, "openai_item") or nil
+  elseif block.type == "text" then
+    return json.encode({ type = "message", role = "assistant", content = {
+      { type = "output_text", text = block.text, annotations = json.array() },
+    } })
+  elseif block.type == "tool_use" then
+    return json.encode({
+      type = "function_call",
+      call_id = block.id,
+      name = block.name,
+      arguments = block.openai_arguments or json.slice(raw, "input") or "{}",
+    })
+  end
+end
+
+-- ---- all of it ---------------------------------------------------------------------------------
+
+function Items:convert(piece)
+  local items = self.converted[piece]
+  if items then
+    return items
+  end
+  local list = "[" .. piece.blocks .. "]"
+  local blocks = json.decode(list)
+  if piece.role == "user" then
+    items = user_items(blocks)
+  else
+    items = {}
+    for i, block in ipairs(blocks) do
+      items[#items + 1] = assistant_item(block, json.slice(list, i))
+    end
+  end
+  items = table.concat(items, ",")
+  self.converted[piece] = items
+  return items
+end
+
+--- The input of a request as JSON.
+---@param pieces agenthost.Piece[]
+---@return string
+function Items:json(pieces)
+  local out = {}
+  for _, piece in ipairs(pieces) do
+    local items = self:convert(piece)
+    if items ~= "" then
+      out[#out + 1] = items
+    end
+  end
+  return "[" .. table.concat(out, ",") .. "]"
+end
+
+return M
