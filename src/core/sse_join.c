@@ -1,5 +1,7 @@
 #include "sse_join.h"
 
+#include "json_string.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -42,17 +44,7 @@ void ah_sse_join_drop_markers(struct ah_sse_join *join)
  * be in one. */
 static const char *string_end(const char *from, const char *end)
 {
-    const char *quote = from;
-    while ((quote = memchr(quote, '"', (size_t)(end - quote))) != NULL) {
-        const char *escape = quote;
-        while (escape > from && escape[-1] == '\\') {
-            escape--;
-        }
-        if ((quote - escape) % 2 == 0) {
-            break;
-        }
-        quote++;
-    }
+    const char *quote = ah_json_string_end(from, end);
     return quote != NULL && memchr(from, '\n', (size_t)(quote - from)) == NULL ? quote : NULL;
 }
 
