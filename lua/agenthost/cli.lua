@@ -11,12 +11,13 @@ local M = {}
 local HELP = [[
 agenthost [flags] [agent.lua] [prompt]
 agenthost tasks [--session ID] [--json] | tasks kill ID | tasks tail [-f] ID
+agenthost models [--json]
 
 Runs the agent that agent.lua returns, or the installed one. A script that returns nothing is simply
 run, with agenthost's modules at hand.
 
   -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
-      --model MODEL        anthropic/<id>, or scripted/<file.lua>
+      --model MODEL        anthropic/<id>, scripted/<file.lua>, or replay/<recording.jsonl>
       --output-format F    with -p: text, json or stream-json
       --max-turns N        model calls of one run
       --max-budget-usd N   stop when the model calls have cost N US dollars
@@ -26,7 +27,8 @@ run, with agenthost's modules at hand.
       --version, --help
 
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL,
-NO_COLOR, XDG_STATE_HOME, XDG_CONFIG_HOME.
+NO_COLOR, XDG_STATE_HOME, XDG_CONFIG_HOME, AGENTHOST_RECORD (a file: keep each model call, to be
+replayed; keys are left out), AGENTHOST_REPLAY=lenient.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
 5 the budget (--max-budget-usd) is used up, 130 and 143 ended by Ctrl-C and by SIGTERM.
 ]]
@@ -262,6 +264,7 @@ local function run(parsed)
 end
 
 local commands = {
+  models = function(words) return require("agenthost.ui.models").run(words) end,
   tasks = function(words) return require("agenthost.ui.tasks").run(words) end,
 }
 
