@@ -82,24 +82,18 @@ function Agent:call_model(turn)
     extra = self.extra,
   }
   local shown = {}
-  local function stream()
-    local affordable, why, code = self.usage:check(self.provider, self.max_budget_usd)
-    if not affordable then
-      return nil, why, code
+  local function on_event(event)
+    if event.type == "text" then
+      shown[#shown + 1] = event.text
     end
-    shown = {}
-    local call <close> = self.usage:start(self.provider)
-    return call:done(self.provider:stream(request, function(event)
-      if event.type == "text" then
-        shown[#shown + 1] = event.text
-      end
-      call:event(event)
-      self:emit(event)
-    end))
+    self:emit(event)
   end
   self:emit({ type = "model_start", turn = turn })
   local ok, reply, message, code = self:interruptible(function()
-    return retry.call(stream, defaults.retry, function(wait)
+    return retry.call(function()
+      shown = {}
+      return self:ask_model(request, on_event)
+    end, defaults.retry, function(wait)
       shown = self:discard(shown, wait)
       self:emit({ type = "retry", wait = wait })
     end, function(wait, left)

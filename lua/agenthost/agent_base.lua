@@ -48,6 +48,22 @@ function Base:interruptible(fn)
   return false
 end
 
+--- One try of a model call, if the budget has room for it. What it used counts, however it ends.
+---@param request agenthost.Request
+---@param on_event fun(event: table)
+---@return agenthost.Reply? reply nil, message, code, details
+function Base:ask_model(request, on_event)
+  local ok, message, code = self.usage:check(self.provider, self.max_budget_usd)
+  if not ok then
+    return nil, message, code
+  end
+  local call <close> = self.usage:start(self.provider)
+  return call:done(self.provider:stream(request, function(event)
+    call:event(event)
+    on_event(event)
+  end))
+end
+
 --- Stops the model call or the wait for foreground tools that is under way; background tasks go on.
 --- The run then ends with the code INTERRUPTED.
 ---@return boolean whether there was something to stop

@@ -148,10 +148,19 @@ end
 
 -- ---- sessions ----------------------------------------------------------------------------------
 
+--- Goes on with what the same program has used in another session: `total` and the budget are the
+--- program's. `session` stays.
+---@param other agenthost.Usage
+function Usage:go_on(other)
+  self.total, self.models, self.seconds = other.total, other.models, other.seconds
+end
+
 --- Adds the calls of a session's earlier life to `session`.
----@param entries table[] entries of its file, decoded; those of other types are passed over
+---@param entries table[] entries of its file, decoded, or records that hold one as `entry`; those
+---  of other types are passed over
 function Usage:replay(entries)
-  for _, entry in ipairs(entries) do
+  for _, record in ipairs(entries) do
+    local entry = record.entry or record
     if entry.type == "usage" and type(entry.usage) == "table" then
       add(self.session, {
         usage = counts_of(entry.usage),

@@ -114,6 +114,9 @@ describe("usage", function()
     table.insert(entries, { type = "usage", usage = "nonsense" })
     table.insert(entries, { type = "usage", usage = { input_tokens = {} }, cost_usd = "x" })
     local second = usage.new()
+    for i = 1, #entries, 2 do
+      entries[i] = { entry = entries[i], line = "" } -- as session.open gives them
+    end
     second:replay(entries)
     assert.equal(first.session.input_tokens, second.session.input_tokens)
     assert.equal(first.session.cost_usd, second.session.cost_usd)
@@ -122,6 +125,18 @@ describe("usage", function()
     call(second, HAIKU, { input_tokens = 1 })
     assert.equal(1002, second.session.input_tokens)
     assert.equal(1, second.total.input_tokens)
+  end)
+end)
+
+describe("usage of two sessions in one program", function()
+  it("is one total, and two sessions", function()
+    local first, second = usage.new(), usage.new()
+    call(first, HAIKU, { input_tokens = 1000 })
+    second:go_on(first)
+    call(second, HAIKU, { input_tokens = 10 })
+    assert.equal(1010, second.total.input_tokens)
+    assert.equal(10, second.session.input_tokens)
+    assert.equal(1000, first.session.input_tokens)
   end)
 end)
 
