@@ -17,7 +17,8 @@ Runs the agent that agent.lua returns, or the installed one. A script that retur
 run, with agenthost's modules at hand.
 
   -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
-      --model MODEL        anthropic/<id>, scripted/<file.lua>, or replay/<recording.jsonl>
+      --model MODEL        anthropic/<id>, openai/<id>, openai-responses/<id>, ollama/<id>,
+                           llamacpp, scripted/<file.lua>, or replay/<recording.jsonl>
       --output-format F    with -p: text, json or stream-json
       --max-turns N        model calls of one run
       --max-budget-usd N   stop when the model calls have cost N US dollars

@@ -62,6 +62,23 @@ describe("agenthost models", function()
     assert.falsy(result.stderr:find("sk-secret", 1, true))
   end)
 
+  it("shows OpenAI's models and those of a local server, which cost nothing", function()
+    t.server = fake.start({ rules = { { text = "never" } }, models = { "gpt-4o" } },
+      { api = "openai" })
+    other = fake.start({ rules = { { text = "never" } }, models = { "llama3.1:8b" },
+      quirks = { "no_key" } }, { api = "openai" })
+    local models, result = list({ "models", "--json", server = false, env = {
+      OPENAI_API_KEY = "test-key", OPENAI_BASE_URL = t.server.base_url, OLLAMA_HOST = other.url } })
+    assert.equal("", result.stderr)
+    assert.equal(2, #models)
+    assert.same({ "openai", "gpt-4o", 128000, 2.5 }, { models[1].provider, models[1].id,
+      models[1].context_window, models[1].price.input })
+    assert.same({ "ollama", "llama3.1:8b", json.null, 0 }, { models[2].provider, models[2].id,
+      models[2].context_window, models[2].price.input })
+    local text = t:run({ "models", server = false, env = { OLLAMA_HOST = other.url } }).stdout
+    assert.matches("ollama/llama3.1:8b +%? +%?  free\n", text)
+  end)
+
   it("fails when no provider answers", function()
     t.refusals_expected = true
     serve_two()
@@ -76,8 +93,8 @@ describe("agenthost models", function()
     local result = t:run({ "models" })
     assert.equal(1, result.code)
     assert.equal("", result.stdout)
-    assert.equal("agenthost: no provider is configured: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or "
-      .. "start a local model server\n", result.stderr)
+    assert.equal("agenthost: no provider is configured: set ANTHROPIC_API_KEY or OPENAI_API_KEY, "
+      .. "or start a local model server\n", result.stderr)
   end)
 
   it("shows what a server says cleaned", function()

@@ -1,5 +1,6 @@
 -- AGENTHOST_RECORD keeps every model call; a replay of it is the same run, without a server.
 local case = require("support.case")
+local fake = require("support.fake")
 local json = require("agenthost.json")
 local program = require("support.program")
 local sys = require("agenthost.sys")
@@ -126,6 +127,29 @@ describe("a replay", function()
         "^agenthost: replaying 1 call of claude%-test%-1 from [^\n]*/run.jsonl\n$"), again.stderr)
     end
   end)
+
+  for _, api in ipairs({ "openai", "openai-responses" }) do
+    it("is the same run over " .. api .. ", too", function()
+      t.server = fake.start({ quirks = { "max_tokens_only" }, rules = {
+        { times = 1, tools = { { name = "bash", input = { command = "echo x" } } },
+          wire = { chunk = 1 } },
+        { text = "It is x." } } }, { api = api })
+      local function run_with(key)
+        return record({ "-p", "What is it?", "--model", api .. "/gpt-test-1", server = false,
+          env = { OPENAI_API_KEY = key, OPENAI_BASE_URL = t.server.base_url } })
+      end
+      assert.equal(1, run_with("sk-secret-0123").code) -- the fake knows another key
+      local recorded = run_with(KEY)
+      assert.equal("It is x.\n", recorded.stdout, recorded.stderr)
+      t.refusals_expected = true
+      local text = t.place:read("run.jsonl")
+      assert.falsy(text:find(KEY, 1, true))
+      assert.falsy(text:find("sk-secret", 1, true))
+      local again = replay()
+      assert.equal(recorded.stdout, again.stdout, again.stderr)
+      assert.truthy(again.stderr:find("the last of its 2 runs", 1, true))
+    end)
+  end
 
   for name, fault in pairs({
     ["an error status"] = { status = 400, message = "something is wrong" },

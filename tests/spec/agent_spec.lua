@@ -530,7 +530,7 @@ describe("agent", function()
         raised(function() agent.new() end))
       assert.matches("cannot work in /no/such/place: .*No such file",
         raised(agent.new, { cwd = "/no/such/place" }))
-      assert.matches("unknown model 'gpt': expected anthropic/<id> or scripted/<file.lua>",
+      assert.matches("unknown model 'gpt': expected anthropic/<id>, openai/<id>, ",
         raised(agent.new, { model = "gpt" }), 1, true)
       for name, value in pairs({ plugins = "shell", tools = tool("t", print) }) do
         assert.matches(name .. ": expected a list", raised(agent.new, { [name] = value }), 1, true)

@@ -1,5 +1,6 @@
 --- Puts one reply of the Responses API together from its events. Every output item is kept as it
---- came, in a block that also says in Anthropic's words what it is: see openai_blocks.lua. Knows no HTTP.
+--- came, in a block that also says in Anthropic's words what it is: see openai_blocks.lua. Knows no
+--- HTTP.
 local json = require("agenthost.json")
 local openai_blocks = require("agenthost.provider.openai_blocks")
 

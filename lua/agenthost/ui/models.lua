@@ -1,5 +1,4 @@
 --- `agenthost models`: what the configured providers offer, with limits and prices.
-local anthropic = require("agenthost.provider.anthropic")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local discover = require("agenthost.provider.discover")
@@ -20,10 +19,11 @@ local NOTHING <const> = "no provider is configured: set ANTHROPIC_API_KEY or OPE
 
 -- Providers by name, and the variables of which any one configures it.
 local CONFIGURED_BY <const> = {
-  { "anthropic", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL" },
-  { "openai", "OPENAI_API_KEY", "OPENAI_BASE_URL" },
-  { "ollama", "OLLAMA_HOST" },
+  anthropic = { "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL" },
+  openai = { "OPENAI_API_KEY", "OPENAI_BASE_URL" },
+  ollama = { "OLLAMA_HOST" },
 }
+local ORDER <const> = { "anthropic", "openai", "ollama" }
 
 local function say(line)
   sys.write_fd(2, "agenthost: " .. text.clean(line):gsub("%s+", " ") .. "\n")
@@ -31,9 +31,9 @@ end
 
 -- ---- asking ------------------------------------------------------------------------------------
 
-local function is_configured(row)
-  for i = 2, #row do
-    local value = sys.getenv(row[i])
+local function is_configured(variables)
+  for _, variable in ipairs(variables) do
+    local value = sys.getenv(variable)
     if value and value ~= "" then
       return true
     end
@@ -46,27 +46,20 @@ local function any_model(name)
   return function() return provider.new(name .. "/-", sys.cwd()) end
 end
 
-local function of_local_server(server)
-  if server.api == "openai" then
-    return any_model(server.name)
-  end
-  return function() return anthropic.new({ model = server.model, base_url = server.url }) end
-end
-
 -- One source is { name, make }: `make` gives the provider, and may raise.
 local function sources()
   local found = {}
-  local taken = {}
-  for _, row in ipairs(CONFIGURED_BY) do
-    if is_configured(row) then
-      found[#found + 1] = { name = row[1], make = any_model(row[1]) }
-      taken[row[1]] = true
+  local asked = is_configured(CONFIGURED_BY.ollama) and discover.ollama_url()
+  for _, name in ipairs(ORDER) do
+    if is_configured(CONFIGURED_BY[name]) then
+      found[#found + 1] = { name = name, make = any_model(name) }
     end
   end
   for _, server in ipairs(discover.find()) do
-    local name = server.name or server.url
-    if not taken[name] then
-      found[#found + 1] = { name = name, make = of_local_server(server) }
+    if server.url ~= asked then -- or it would be there twice
+      found[#found + 1] = { name = server.name, make = function()
+        return provider.of_server(server)
+      end }
     end
   end
   return found
