@@ -99,15 +99,16 @@ describe("the model", function()
     assert.equal("Hi.\n", result.stdout, result.stderr)
     server = serve("openai", { models = { "a", "b" }, rules = {} })
     result = run(openai_env(server, { OPENAI_MODEL = "" }), "-p", "x")
-    assert.matches("set OPENAI_MODEL, or say --model openai/<id> (there are a, b)", result.stderr, 1,
-      true)
+    assert.matches("set OPENAI_MODEL, or say --model openai/<id> (there are a, b)",
+      result.stderr, 1, true)
     assert.not_equal(0, result.code)
   end)
 
   it("that nobody knows gives a list of names; one without a key says which", function()
     local result = run({}, "-p", "x", "--model", "gpt")
-    assert.matches("unknown model 'gpt': expected anthropic/<id>, openai/<id>, openai-responses/<id>,"
-      .. " ollama/<id>, llamacpp, llamacpp/<id> or scripted/<file.lua>", result.stderr, 1, true)
+    assert.matches("unknown model 'gpt': expected anthropic/<id>, openai/<id>, "
+      .. "openai-responses/<id>, ollama/<id>, llamacpp, llamacpp/<id> or scripted/<file.lua>",
+      result.stderr, 1, true)
     result = run({}, "-p", "x", "--model", "openai/gpt-x")
     assert.matches("the model openai/gpt-x needs a key: set OPENAI_API_KEY", result.stderr, 1, true)
   end)

@@ -1,4 +1,4 @@
---- What servers are asked beside the calls: their models, limits and counts; and finding local ones.
+--- What servers are asked beside the calls: models, limits and counts; and finding local ones.
 local anthropic = require("agenthost.provider.anthropic")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")

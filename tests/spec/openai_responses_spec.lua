@@ -106,13 +106,14 @@ describe("a request to the Responses API", function()
   end)
 
   it("has images, also in results, and takes over what others said", function()
-    serve({ rules = { { when = { has_tool_result = false }, tools = { { name = "read", id = "call_1",
-      input = { a = 1 } } } }, { text = "Done." } } })
+    serve({ rules = { { when = { has_tool_result = false }, tools = {
+      { name = "read", id = "call_1", input = { a = 1 } } } }, { text = "Done." } } })
     local p = provider()
     local image = { type = "image", source = { type = "base64", media_type = "image/png",
       data = "iVBORw0KGgo=" } }
     local first = succeed(p, { turns = { { { type = "text", text = "Look" }, image },
-      { { type = "thinking", thinking = "x", signature = "y" }, { type = "text", text = "I see." } },
+      { { type = "thinking", thinking = "x", signature = "y" },
+        { type = "text", text = "I see." } },
       "Go" } })
     succeed(p, { turns = { "Look", first.content, { { type = "tool_result", tool_use_id = "call_1",
       is_error = true, content = { { type = "text", text = "half" }, image } },
@@ -147,8 +148,9 @@ describe("a failure of the Responses API", function()
       { times = 1, text = "A long enough reply", fault = { missing_stop = true } },
       { times = 1, fault = { not_json = "<p>Log in</p>" } } } })
     local p = provider()
-    for _, want in ipairs({ { "BILLING", false }, { "RATE_LIMIT", true, 1.5 }, { "TOO_LONG", false },
-      { "SERVER", true }, { "RATE_LIMIT", true }, { "CUT", true }, { "NOT_JSON", false } }) do
+    for _, want in ipairs({ { "BILLING", false }, { "RATE_LIMIT", true, 1.5 },
+      { "TOO_LONG", false }, { "SERVER", true }, { "RATE_LIMIT", true }, { "CUT", true },
+      { "NOT_JSON", false } }) do
       local result = fail(p)
       assert.same(want, { result.code, result.details.retryable, result.details.retry_after })
     end

@@ -3,7 +3,8 @@ local json = require("agenthost.json")
 local openai = require("agenthost.provider.openai")
 local support = require("support.openai").new("openai")
 
-local serve, provider, succeed, join = support.serve, support.provider, support.succeed, support.join
+local serve, provider, succeed, fail, join =
+  support.serve, support.provider, support.succeed, support.fail, support.join
 
 after_each(support.stop)
 
@@ -114,7 +115,8 @@ describe("a request", function()
     succeed(p, { extra = { temperature = 0.5 } })
     local body = support.sent()
     assert.same({ 1000, 0.5 }, { body.max_tokens, body.temperature })
-    assert.equal("max_completion_tokens", openai.new({ model = "m", api_key = "k" }).max_tokens_field)
+    assert.equal("max_completion_tokens",
+      openai.new({ model = "m", api_key = "k" }).max_tokens_field)
     succeed(p, { extra = { max_tokens = 7 } })
     assert.equal(7, support.sent().max_tokens)
   end)
@@ -125,5 +127,141 @@ describe("a request", function()
     local _, _, headers = support.sent()
     assert.is_nil(headers.authorization)
     assert.error_matches(function() openai.new({ model = "m" }) end, "no key: set OPENAI_API_KEY")
+  end)
+end)
+
+describe("a failure", function()
+  -- The codes of these failures, one after the other, and the failures themselves.
+  local function failures(scenario, count)
+    for i = 1, count do
+      scenario.rules[i].times = 1
+    end
+    serve(scenario)
+    local p, codes, results = provider(), {}, {}
+    for i = 1, count do
+      results[i] = fail(p)
+      codes[i] = results[i].code .. (results[i].details.retryable and "+" or "")
+    end
+    return codes, results
+  end
+
+  it("has a code by its own code, else by its status", function()
+    local function status(number, code, headers, body)
+      return { fault = { status = number, error_type = code, headers = headers, body = body } }
+    end
+    local codes, results = failures({ rules = {
+      status(400), status(401, "invalid_api_key"), status(404, "model_not_found"),
+      status(429, "insufficient_quota", { ["x-should-retry"] = "true", ["retry-after"] = "1" }),
+      status(429, "rate_limit_exceeded", { ["retry-after"] = "2" }), status(500, "server_error"),
+      status(503, "slow_down"), status(400, "context_length_exceeded"),
+      status(502, nil, nil, "<html><h1>Bad gateway</h1></html>"),
+      status(400, nil, nil, '{"error":"no such model"}'), status(422, nil, nil, '{"detail":"no"}'),
+      status(400, nil, nil, '[{"error":{"code":400,"message":"wrapped"}}]'),
+    } }, 12)
+    assert.same({ "BAD_REQUEST", "AUTH", "NOT_FOUND", "BILLING", "RATE_LIMIT+", "SERVER+",
+      "OVERLOADED+", "TOO_LONG", "SERVER+", "BAD_REQUEST", "BAD_REQUEST", "BAD_REQUEST" }, codes)
+    assert.matches("^OPENAI_API_KEY was refused by 127", results[2].message)
+    assert.equal(2, results[5].details.retry_after)
+    assert.is_string(results[6].details.request_id)
+    assert.matches("502: Bad gateway", results[9].message, 1, true)
+    assert.matches("400: no such model", results[10].message, 1, true)
+    assert.matches("wrapped", results[12].message)
+  end)
+
+  it("that the prompt is too long is known of every server, with the window", function()
+    local rows = {
+      { "This model's maximum context length is 8192 tokens. However, your messages have 9000",
+        8192, '{"error":{"message":"%s","type":"invalid_request_error","param":"messages","code":'
+          .. '"context_length_exceeded"}}' },
+      { "request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it",
+        2048, '{"error":{"code":400,"message":"%s","type":"exceed_context_size_error",'
+          .. '"n_prompt_tokens":9000,"n_ctx":2048}}' },
+      { "request (9000 tokens) exceeds the available context size (4096 tokens)", 4096,
+        '{"error":"%s"}' },
+      { "This model's maximum context length is 4096 tokens.", 4096,
+        '{"object":"error","message":"%s","type":"BadRequestError","param":null,"code":400}' },
+    }
+    local rules = {}
+    for i, row in ipairs(rows) do
+      rules[i] = { fault = { status = 400, body = row[3]:format(row[1]) } }
+    end
+    rules[5] = { fault = { status = 400, body = [[{"object":"error","message":"'max_tokens' or ]]
+      .. [['max_completion_tokens' is too large: 5000. This model's maximum context length is ]]
+      .. [[4096 tokens","type":"BadRequestError","code":400}]] } }
+    local codes, results = failures({ rules = rules }, 5)
+    assert.same({ "TOO_LONG", "TOO_LONG", "TOO_LONG", "TOO_LONG", "BAD_REQUEST" }, codes)
+    for i, row in ipairs(rows) do
+      assert.equal(row[2], results[i].details.context_window)
+    end
+  end)
+
+  local EVENT <const> = { error_event = "rate_limit_exceeded", after_events = 4 }
+  for quirk, code in pairs({ none = "RATE_LIMIT+", llamacpp_errors = "SERVER+",
+    vllm_errors = "RATE_LIMIT+", openrouter_errors = "RATE_LIMIT+", bare_errors = "CUT+" }) do
+    it("comes inside the stream: " .. quirk, function()
+      local codes, results = failures({ quirks = { quirk ~= "none" and quirk or nil }, rules = {
+        { text = "A long enough reply", fault = EVENT } } }, 1)
+      assert.same({ code }, codes)
+      assert.is_true(results[1].details.partial)
+      assert.matches("broke off its reply", results[1].message)
+    end)
+  end
+
+  it("of llama.cpp that still loads is worth another try", function()
+    local codes = failures({ rules = { { fault = { status = 503, body = '{"error":{"code":503,'
+      .. '"message":"Loading model","type":"unavailable_error"}}' } } } }, 1)
+    assert.same({ "SERVER+" }, codes)
+  end)
+
+  it("is CUT without finish_reason, however the stream ends", function()
+    local codes, results = failures({ rules = {
+      { text = "A long enough reply", fault = { missing_stop = true } },
+      { text = "A long enough reply", fault = { cut_after_events = 4 } },
+      support.raw('data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: [DONE]\n\n'),
+      support.raw('data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n', "text/plain"),
+    } }, 4)
+    assert.same({ "CUT+", "CUT+", "CUT+", "CUT+" }, codes)
+    assert.matches("ended its reply without finish_reason", results[1].message)
+  end)
+
+  it("is not what comes under a wrong content type, nor an end without [DONE]", function()
+    local body = 'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    serve({ rules = { { times = 1, fault = support.raw(body, "text/plain").fault },
+      support.raw(": a comment\r\n\r\n" .. body) } })
+    assert.equal("Hi", succeed(provider()).content[1].text)
+    assert.equal("Hi", succeed(provider()).content[1].text)
+  end)
+
+  it("is PROTOCOL or NOT_JSON when something else answers", function()
+    local codes = failures({ rules = {
+      { text = "A long enough reply", fault = { bad_event_json = true } },
+      { fault = { not_json = "<p>Please log in</p>" } },
+      support.raw('{"hello":1}', "application/json"), support.raw("", "application/json"),
+      support.raw("error: no", "text/plain") } }, 5)
+    assert.same({ "PROTOCOL+", "NOT_JSON", "NOT_JSON", "NOT_JSON", "NOT_JSON" }, codes)
+  end)
+end)
+
+describe("a stop reason", function()
+  it("is said in Anthropic's words", function()
+    serve({ rules = {
+      { times = 1, text = "So", stop_reason = "length" },
+      { times = 1, text = "So", stop_reason = "content_filter" },
+      { times = 1, refusal = "No." },
+      { times = 1, text = "So", stop_reason = "strange" },
+      { times = 1, stop_reason = "length",
+        tools = { { name = "read", arguments = '{"path":"/et' } } },
+      { times = 1, text = "", stop_reason = "stop" } } })
+    local p, reasons, replies = provider(), {}, {}
+    for i = 1, 6 do
+      replies[i] = succeed(p)
+      reasons[i] = replies[i].stop_reason
+    end
+    assert.same({ "max_tokens", "refusal", "refusal", "strange", "max_tokens", "end_turn" },
+      reasons)
+    assert.equal("No.", replies[3].content[1].text)
+    assert.is_true(replies[5].content[1].incomplete)
+    assert.matches("not the JSON text of an object", replies[5].content[1].problem)
+    assert.same({}, replies[6].content)
   end)
 end)

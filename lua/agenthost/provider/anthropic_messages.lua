@@ -29,19 +29,24 @@ local function own_block(raw)
   elseif block.type == "thinking" and block.signature == nil then
     return nil -- nobody signed it
   end
-  local fields = {}
+  local fields, changed = {}, false
   for name in pairs(block) do
-    if not name:find("^openai_") then
+    if name:find("^openai_") then
+      changed = true
+    else
       fields[name] = json.raw(json.slice(raw, name))
     end
   end
   for _, name in ipairs(IDS) do
-    fields[name] = fields[name] and clean_id(block[name])
+    local id = block[name]
+    if type(id) == "string" and clean_id(id) ~= id then
+      fields[name], changed = clean_id(id), true
+    end
   end
-  return json.encode(fields)
+  return changed and json.encode(fields) or raw
 end
 
--- A quote inside a JSON string has a backslash before it, so these are names of members.
+-- Names of members; in a text they mean nothing, and a second look finds that out.
 local SIGNS <const> = { '"openai_', '"id":"[%w_-]*[^%w_"-]', '"tool_use_id":"[%w_-]*[^%w_"-]' }
 
 local function is_foreign(blocks)

@@ -14,8 +14,14 @@ local STOP_REASONS <const> = {
   content_filter = "refusal",
 }
 
+-- Chunks that lie unread one behind the other come as one, where a server gives them nothing else
+-- that differs.
+local JOIN <const> = { join = {
+  '"content":"', '"reasoning_content":"', '"reasoning":"', '"arguments":"',
+} }
+
 ---@class agenthost.openai.Accumulator: agenthost.Accumulator
-local Accumulator = { ending = "finish_reason" }
+local Accumulator = { ending = "finish_reason", join = JOIN }
 Accumulator.__index = Accumulator
 
 --- An empty reply.
