@@ -71,9 +71,16 @@ end
 
 -- ---- notes -------------------------------------------------------------------------------------
 
+--- The text of a body, which may be a list of parts.
+---@param body string|string[]
+---@return string
+function M.whole(body)
+  return type(body) == "table" and table.concat(body) or body
+end
+
 local function put(line, name, bytes)
   if bytes then
-    bytes = sys.redact(bytes)
+    bytes = sys.redact(M.whole(bytes))
     local is_text = utf8.len(bytes) ~= nil
     line[is_text and name or name .. "_base64"] = is_text and bytes or base64.encode(bytes)
   end

@@ -59,6 +59,11 @@ describe("a recorder", function()
     end
   end)
 
+  it("joins a body of several parts", function()
+    recorder:note(call({ request = { '{"a":', "1}" } }))
+    assert.equal('{"a":1}', lines()[1].request)
+  end)
+
   it("knows damaged Base64", function()
     for _, bad in ipairs({ "a", "ab=c", "a+-=", 5 }) do
       assert.is_nil(record.bytes({ response_base64 = bad }, "response"))

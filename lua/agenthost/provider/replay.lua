@@ -150,7 +150,7 @@ local function opener(calls, source, errors, lenient)
         source, call.provider, calls[1].provider), "REPLAY"
     end
     local recorded = record.bytes(call, "request")
-    local differs = not lenient and difference(recorded or "", request.body)
+    local differs = not lenient and difference(recorded or "", record.whole(request.body))
     if differs then
       return nil, ("replay: call %d differs from the one in %s: %s (AGENTHOST_REPLAY=lenient takes "
         .. "it all the same)"):format(n, source, differs), "REPLAY"
