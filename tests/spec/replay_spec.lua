@@ -14,7 +14,17 @@ end)
 
 after_each(function() temp.remove(dir) end)
 
--- The reply and the events of one call with the conversation `turns`, without what differs anyway.
+-- Takes in an event; into how many of them a text is cut depends on how the bytes arrive.
+local function add(events, event)
+  local last = events[#events]
+  if last and event.text and last.type == event.type then
+    last.text = last.text .. event.text
+  else
+    events[#events + 1] = json.decode(json.encode(event)) -- as it is now
+  end
+end
+
+-- The reply and the events of one call with the conversation `turns`.
 local function ask(provider, support, turns)
   local pieces, events, messages = support.pieces(turns), {}, {}
   for i, piece in ipairs(pieces) do
@@ -25,9 +35,9 @@ local function ask(provider, support, turns)
     messages_json = function() return "[" .. table.concat(messages, ",") .. "]" end,
     max_tokens = 1000,
   }, function(event)
-    events[#events + 1] = json.encode(event)
+    add(events, event)
   end)
-  return { reply = reply, message = message, code = code, events = table.concat(events, "\n") }
+  return { reply = reply, message = message, code = code, events = events }
 end
 
 for _, api in ipairs({ "openai", "openai-responses" }) do
