@@ -4,7 +4,6 @@
 local agent_base = require("agenthost.agent_base")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
-local notice = require("agenthost.notice")
 local retry = require("agenthost.retry")
 
 ---@class agenthost.Agent: agenthost.AgentBase
@@ -12,7 +11,8 @@ local Agent = setmetatable({}, { __index = agent_base.methods })
 Agent.__index = Agent
 
 --- Runs turns until the model asks for no more tools.
----@param input? string what the user says; nil: only notices are delivered
+---@param input? string|table[] what the user says, as text or content blocks; nil: what waits in
+---  the inbox is delivered
 ---@return table? result { text, stop_reason, turns }; or nil, message, code: then the conversation
 ---  is as far as it got, and the next run goes on from there
 function Agent:run(input)
@@ -23,14 +23,15 @@ function Agent:run(input)
   self.usage:begin_run()
   self:answer_open_calls()
   if input then
-    self:append("user", { { type = "text", text = input } })
+    self:say(input)
   end
+  self.inbox:begin_run()
   local pauses = 0
   for turn = 1, self.max_turns do
     if pauses == 0 then -- a paused reply goes back as it is, with nothing behind it
-      self:deliver_notices()
+      self:take_in()
     end
-    local reply, message, code = self:call_model(turn)
+    local reply, message, code = self:next_reply(turn)
     if not reply then
       return nil, message, code
     end
@@ -53,21 +54,35 @@ function Agent:run(input)
   return nil, ("the limit of %d turns is reached (--max-turns)"):format(self.max_turns), "MAX_TURNS"
 end
 
---- Puts the notices that wait into the conversation, as part of the last user message. They are
---- acknowledged when the message that holds them is on disk, and go back otherwise.
-function Agent:deliver_notices()
-  local notices = self.queue:drain()
-  if #notices == 0 then
+--- Puts the notices that wait, and what the user has said meanwhile, into the last user message.
+--- The notices are acknowledged when it is on disk, and go back otherwise.
+function Agent:take_in()
+  local blocks, notices = self.inbox:take()
+  if #blocks == 0 then
     return
   end
-  self:append_and_ack({ { type = "text", text = notice.text(notices) } })
+  self:append_and_ack(blocks)
   for _, one in ipairs(notices) do
     self:emit({ type = "notice", notice = one })
   end
 end
 
+--- The next reply, to a prompt that fits: see compaction.lua.
+function Agent:next_reply(turn)
+  local fits, message, code = self.compaction:prepare()
+  local reply, details
+  while fits do
+    reply, message, code, details = self:call_model(turn)
+    if code ~= "TOO_LONG" then
+      return reply, message, code
+    end
+    fits, message, code = self.compaction:make_room(message, details)
+  end
+  return nil, message, code
+end
+
 --- One model call, tried again as retry.lua decides. Returns the reply with `calls` (its tool_use
---- blocks) and `text`, or nil, message, code.
+--- blocks) and `text`, or nil, message, code, details.
 function Agent:call_model(turn)
   if self.conversation:last_role() ~= "user" and turn == 1 then
     return nil, "there is nothing to say to the model", "NOTHING"
@@ -89,7 +104,7 @@ function Agent:call_model(turn)
     self:emit(event)
   end
   self:emit({ type = "model_start", turn = turn })
-  local ok, reply, message, code = self:interruptible(function()
+  local ok, reply, message, code, details = self:interruptible(function()
     return retry.call(function()
       shown = {}
       return self:ask_model(request, on_event)
@@ -105,8 +120,9 @@ function Agent:call_model(turn)
     return nil, "interrupted by the user", "INTERRUPTED"
   elseif not reply then
     self:discard(shown, { message = message, code = code })
-    return nil, message, code
+    return nil, message, code, details
   end
+  self.compaction:took(reply.usage or {})
   return self:take_reply(reply)
 end
 

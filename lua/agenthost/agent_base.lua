@@ -1,13 +1,16 @@
 --- What the agent loop stands on: making an agent, its conversation, tasks and events.
 local async = require("agenthost.async")
+local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
+local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local retry = require("agenthost.retry")
 local session = require("agenthost.session")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -18,9 +21,13 @@ local usage = require("agenthost.usage")
 ---@field queue agenthost.Queue its notices
 ---@field conversation agenthost.Conversation
 ---@field session agenthost.Session
+---@field inbox agenthost.Inbox what waits to get into the conversation
+---@field compaction agenthost.Compaction
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
+---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
+---@field notes string[] lines for the user: what of the instruction files was left out, and why
 ---@field usage agenthost.Usage tokens and cost of its model calls
 ---@field max_budget_usd? number what they may cost
 ---@field on_event? fun(event: table) what a user interface listens to
@@ -64,6 +71,38 @@ function Base:ask_model(request, on_event)
   end))
 end
 
+--- A model call beside the conversation. Its tokens count; nothing of it is shown.
+---@param request agenthost.Request
+---@return agenthost.Reply? reply nil, message, code, details
+function Base:call_beside(request)
+  local ok, reply, message, code, details = self:interruptible(function()
+    return retry.call(function()
+      return self:ask_model(request, function() end)
+    end, defaults.retry, function(wait)
+      self:emit({ type = "retry", wait = wait })
+    end, function(wait, left)
+      self:emit({ type = "retry_tick", wait = wait, left = left })
+    end)
+  end)
+  if not ok then
+    return nil, "interrupted by the user", "INTERRUPTED"
+  end
+  return reply, message, code, details
+end
+
+--- Makes the conversation shorter, at once and as far as it goes. Only between runs.
+---@param focus? string what is to be kept above all
+---@return agenthost.CompactionEvent? event nil, message, code; NOTHING: there is nothing to shorten
+function Base:compact(focus)
+  if self.activity then
+    error("the agent is working: compact the conversation when it is done", 2)
+  elseif not async.inside() then
+    return async.run(self.compact, self, focus)
+  end
+  self.interrupted = false
+  return self.compaction:compact("asked", focus)
+end
+
 --- Stops the model call or the wait for foreground tools that is under way; background tasks go on.
 --- The run then ends with the code INTERRUPTED.
 ---@return boolean whether there was something to stop
@@ -82,13 +121,23 @@ function Base:append_and_ack(blocks)
   local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
   if not ok then
     self.queue:requeue()
+    self.inbox:put_back()
     error(err, 0)
   end
+  self.inbox:kept()
   local acked, message = self.queue:ack()
   if not acked then
     self:emit({ type = "log", text = message })
   end
   self:emit_message()
+end
+
+--- Says something to the model, as the user: it is told before the next model call, also while the
+--- agent works (steering). `run` is what makes an idle agent listen.
+---@param input string|table[] text or content blocks
+---@param opts? { hold?: boolean } hold: it waits for whatever else starts a run
+function Base:say(input, opts)
+  self.inbox:say(type(input) == "string" and { { type = "text", text = input } } or input, opts)
 end
 
 --- Every tool call gets a result, also when a run broke off before there was one (a full disk, an
@@ -276,7 +325,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir", "max_budget_usd",
+  "base_dir", "on_notice", "instructions", "max_budget_usd",
 }
 
 -- What the command line says comes before what the script says.
@@ -293,9 +342,31 @@ local function plugin_context(self, source, plugin_options)
     cwd = self.cwd,
     options = plugin_options,
     tool = function(tool) self.tools:add(tool, source) end,
+    command = function(command) self:add_command(command, source) end,
+    prompt = function(part) self.added_prompts[#self.added_prompts + 1] = part end,
+    note = function(line) self.notes[#self.notes + 1] = line end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
+end
+
+local COMMAND <const> = { name = "string", help = "string", run = "function" }
+
+function Base:add_command(command, source)
+  for field, wanted in pairs(COMMAND) do
+    if type(command) ~= "table" or type(command[field]) ~= wanted then
+      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
+    end
+  end
+  if not command.name:find("^%l[%w_-]*$") then
+    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
+  end
+  for _, known_command in ipairs(self.commands) do
+    if known_command.name == command.name then
+      error(("%s: there is a command /%s already"):format(source, command.name), 0)
+    end
+  end
+  table.insert(self.commands, command)
 end
 
 local function open_workspace(self, cwd)
@@ -347,14 +418,30 @@ local function load_tools(self, opts, base_dir)
   end
 end
 
+-- What the model is told before the conversation begins.
+local function build_prompt(self, opts)
+  self.prompt_parts = prompt.parts(opts.system, {
+    cwd = self.cwd,
+    os = prompt.os_name(),
+    model = self.provider.model,
+    tools = self.tools:names(),
+  }, { instructions = opts.instructions, added = self.added_prompts })
+  self.system = prompt.join(self.prompt_parts)
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
+end
+
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
----  max_budget_usd?: number }
+---  on_notice?: agenthost.NoticePolicy, instructions?: boolean, max_budget_usd?: number }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
----  max_budget_usd: when the calls have cost this much, runs end with the code MAX_BUDGET
+---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
+---  AGENTS.md and CLAUDE.md out of the prompt; max_budget_usd: when the calls have cost this much,
+---  runs end with the code MAX_BUDGET
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -369,24 +456,24 @@ function M.new(opts)
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
     max_budget_usd = option("max_budget_usd"),
+    commands = {},
     task_ids = {},
+    notes = {},
+    added_prompts = {},
     queue = queue.new(),
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
+  self.compaction = compaction.new(self)
   self.emitter = function(event) self:emit(event) end
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
   open_workspace(self, option("cwd", sys.cwd()))
   open_session(self)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
   check_budget(self)
-  self.system = prompt.build(opts.system, {
-    cwd = self.cwd,
-    os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
-  })
+  build_prompt(self, opts)
   return self
 end
 

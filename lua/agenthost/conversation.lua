@@ -43,6 +43,13 @@ function Conversation:append(role, blocks)
   self.pieces[#self.pieces + 1] = piece
 end
 
+--- Puts other pieces in place of all that are there (compaction). What keeps them on disk is not
+--- told.
+---@param pieces agenthost.Piece[]
+function Conversation:replace(pieces)
+  self.pieces = pieces
+end
+
 --- The role of the last piece; nil when there is none.
 ---@return string?
 function Conversation:last_role()

@@ -2,5 +2,5 @@
 local agent = require("agenthost.agent")
 
 return agent.new({
-  plugins = { "shell", "files", "background" },
+  plugins = { "shell", "files", "background", "skills" },
 })

@@ -44,8 +44,26 @@ defaults.watch = {
 --- Text that reaches the model, in characters.
 defaults.text = {
   result = 50000, -- of a tool's result; head and tail are kept
+  shown = 20000, -- of what /output and /last show
   notice = 2000, -- of a task's output in a notice; the end is kept
   listing = 200, -- tasks that check_background lists
+}
+
+--- AGENTS.md and CLAUDE.md in the system prompt, in bytes.
+defaults.instructions = {
+  max_file = 32 * 1024, -- of one file
+  max_total = 64 * 1024, -- of all of them
+}
+
+--- Agent Skills.
+defaults.skills = {
+  max = 100, -- skills in the catalogue
+  max_folders = 1000, -- looked at in one directory of skills
+  max_file = 256 * 1024, -- bytes of a file that are read
+  description = 1024, -- characters of one in the catalogue
+  catalogue = 16 * 1024, -- bytes of descriptions; of further skills only the names are told
+  depth = 4, -- levels of folders in a skill that are listed
+  files = 200, -- of a skill that are listed
 }
 
 --- One run of the agent.
@@ -53,6 +71,39 @@ defaults.run = {
   max_turns = 200, -- model calls
   max_tokens = 16000, -- of a reply
   max_pauses = 5, -- replies in a row that end with pause_turn
+}
+
+--- Files that go along with a message (@path).
+defaults.attach = {
+  max_bytes = 5 * 1024 * 1024, -- of one file
+  max_files = 20,
+  candidates = 200, -- that Tab offers
+}
+
+--- Notices that reach an idle agent. Times in seconds.
+defaults.wake = {
+  merge = 2, -- notices with the policy "merge" that come within this are one run
+  max_runs = 25, -- in a row without a word of the user's; then notices wait for one
+}
+
+--- Compaction: what happens when a conversation comes near the model's context window. Shares are
+--- of the tokens that a prompt may have.
+defaults.compaction = {
+  context_window = 128000, -- tokens, of a model that nobody knows
+  smallest = 2000, -- tokens; what is shorter is never compacted by itself
+  at = 0.8, -- share at which it happens
+  target = 0.5, -- share at which short results are enough
+  growth = 0.1, -- share that has to come before it happens again
+  keep_turns = 6, -- newest turns that stay as they are,
+  keep_share = 0.25, -- as far as they are no more than this share; at least one
+  result = 2000, -- bytes of an old result that may stay
+  result_kept = 600, -- characters that a longer one keeps, beginning and end
+  request = 8000, -- characters of the user's last request that stay beside the summary
+  summary_tokens = 8000, -- of a summary
+  summary_tries = 3, -- when the conversation is too long to be summed up: each with half as much
+  transcript_result = 2000, -- characters of a result that the one who sums up sees
+  transcript_call = 1000, -- and of the input of a tool call
+  tries = 3, -- prompts in a row that do not fit
 }
 
 --- Model calls. Times in seconds.

@@ -9,6 +9,9 @@ local sys = require("agenthost.sys")
 ---@field cwd string the agent's working directory
 ---@field options table what stands beside the plugin's name in `plugins`
 ---@field tool fun(tool: agenthost.Tool) adds a tool
+---@field command fun(command: agenthost.Command) adds a command of the interactive program
+---@field prompt fun(part: agenthost.PromptPart) adds to the system prompt; while it is set up only
+---@field note fun(line: string) a line for the user, shown at the start; while it is set up only
 ---@field notify fun(text: string, fields?: table) puts a notice into the agent's queue
 ---@field log fun(text: string) a line for --verbose
 

@@ -4,6 +4,7 @@
 #include "history.h"
 #include "keys.h"
 #include "libedit.h"
+#include "pastes.h"
 #include "prompt.h"
 #include "terminal.h"
 
@@ -15,7 +16,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define READ_MAX ((size_t)64 * 1024) /* bytes taken by one feed */
+#define READ_MAX ((size_t)64 * 1024)                     /* bytes taken by one feed */
+#define PASTE_PATIENCE ((int64_t)3 * 1000 * 1000 * 1000) /* ns without a byte: its end got lost */
+#define ESCAPE_PATIENCE ((int64_t)50 * 1000 * 1000) /* ns; a terminal sends a sequence at once */
 
 struct ah_editor {
     struct ah_libedit *libedit; /* NULL: plain */
@@ -23,7 +26,10 @@ struct ah_editor {
     char *plain_prompt; /* owned; NULL unless plain */
     struct ah_buf in;   /* read, not yet a whole key (plain: a whole line) */
     int64_t in_time;    /* when the last of it came */
-    bool shown;         /* as the caller wants it */
+    struct ah_pastes *pastes;
+    bool pasting; /* ESC [200~ came, its end did not */
+    bool tab;     /* was pressed last */
+    bool shown;   /* as the caller wants it */
     bool suspended;
 };
 
@@ -109,6 +115,7 @@ void ah_editor_resume(struct ah_editor *ed)
     if (ed->libedit != NULL) {
         ah_terminal_take();
         ah_libedit_set_raw(ed->libedit, true);
+        ah_terminal_bracket_pastes();
         ah_libedit_resize(ed->libedit); /* the size may have changed meanwhile */
     }
     if (ed->shown) {
@@ -118,15 +125,58 @@ void ah_editor_resume(struct ah_editor *ed)
 
 /* ---- keys ---- */
 
+/* The line with the pastes in place of their labels. */
+static int whole_text(const struct ah_editor *ed, struct ah_buf *out)
+{
+    struct ah_buf line;
+    ah_buf_init(&line, 0);
+    int rc = ah_libedit_text(ed->libedit, &line);
+    rc = rc == 0 ? ah_pastes_expand(ed->pastes, ah_buf_str(&line), out) : rc;
+    ah_buf_clear(&line);
+    return rc;
+}
+
+/* What was pasted goes into the line: as it is when it is one line, else by its label. */
+static void finish_paste(struct ah_editor *ed)
+{
+    const char *text;
+    ed->pasting = false;
+    if (ah_pastes_end(ed->pastes, &text) < 0) {
+        ah_libedit_beep(ed->libedit);
+        return;
+    }
+    ah_libedit_insert(ed->libedit, text, strlen(text));
+    ah_libedit_refresh(ed->libedit);
+}
+
+/* Takes the bytes of a paste up to its end. Returns how many were used. */
+static size_t take_paste(struct ah_editor *ed, const char *bytes, size_t len)
+{
+    const size_t end_len = strlen(AH_KEYS_PASTE_END);
+    const char *end = memmem(bytes, len, AH_KEYS_PASTE_END, end_len);
+    size_t text = end != NULL ? (size_t)(end - bytes) : len;
+    const char *escape = end == NULL ? memrchr(bytes, '\033', len) : NULL;
+    if (escape != NULL && (size_t)(bytes + len - escape) < end_len) {
+        text = (size_t)(escape - bytes); /* perhaps half an end */
+    }
+    ah_pastes_add(ed->pastes, bytes, text);
+    if (end == NULL) {
+        return text;
+    }
+    finish_paste(ed);
+    return text + end_len;
+}
+
 static void finish_line(struct ah_editor *ed, struct ah_buf *lines)
 {
     size_t before = lines->len;
-    if (ah_libedit_text(ed->libedit, lines) < 0 || ah_buf_add(lines, "", 1) < 0) {
+    if (whole_text(ed, lines) < 0 || ah_buf_add(lines, "", 1) < 0) {
         lines->len = before;
         ah_libedit_beep(ed->libedit); /* no memory: it stays where it is */
         return;
     }
     ah_libedit_enter(ed->libedit);
+    ah_pastes_clear(ed->pastes);
     ah_history_leave(ed->history);
 }
 
@@ -174,6 +224,13 @@ static bool do_key(struct ah_editor *ed, enum ah_key key, const char *bytes, siz
     case AH_KEY_ENTER:
         finish_line(ed, lines);
         return false;
+    case AH_KEY_TAB:
+        ed->tab = true;
+        return false;
+    case AH_KEY_PASTE:
+        ah_pastes_begin(ed->pastes);
+        ed->pasting = true;
+        return false;
     case AH_KEY_OLDER:
     case AH_KEY_NEWER:
     case AH_KEY_SEARCH_OLDER:
@@ -195,10 +252,19 @@ static bool take_keys(struct ah_editor *ed, struct ah_buf *lines)
     while (at < ed->in.len && !ended) {
         enum ah_key key;
         const char *bytes = ed->in.data + at;
+        if (ed->pasting) {
+            size_t used = take_paste(ed, bytes, ed->in.len - at);
+            at += used;
+            if (used == 0) {
+                break;
+            }
+            continue;
+        }
         size_t len = ah_keys_cut(&chosen, bytes, ed->in.len - at, &key);
         if (len == 0) {
             break;
         }
+        ed->tab = false;
         ended = do_key(ed, key, bytes, len, lines);
         at += len;
     }
@@ -232,7 +298,10 @@ bool ah_editor_feed(struct ah_editor *ed, struct ah_buf *lines)
         return false;
     }
     int64_t now = ah_clock_now();
-    if (ed->libedit != NULL && now - ed->in_time > AH_KEYS_PATIENCE &&
+    if (ed->pasting && now - ed->in_time > PASTE_PATIENCE) {
+        finish_paste(ed);
+    }
+    if (ed->libedit != NULL && !ed->pasting && now - ed->in_time > AH_KEYS_PATIENCE &&
         *ah_buf_str(&ed->in) == '\033') {
         ah_buf_clear(&ed->in); /* somebody pressed ESC, and what comes now is something else */
     }
@@ -250,7 +319,29 @@ bool ah_editor_feed(struct ah_editor *ed, struct ah_buf *lines)
     return gone;
 }
 
+bool ah_editor_take_escape(struct ah_editor *ed)
+{
+    bool alone = ed->libedit != NULL && !ed->pasting && ed->in.len == 1 &&
+                 *ah_buf_str(&ed->in) == '\033' && ah_clock_now() - ed->in_time >= ESCAPE_PATIENCE;
+    if (alone) {
+        ah_buf_clear(&ed->in);
+    }
+    return alone;
+}
+
+bool ah_editor_take_tab(struct ah_editor *ed)
+{
+    bool tab = ed->tab;
+    ed->tab = false;
+    return tab;
+}
+
 /* ---- the half-typed line ---- */
+
+int ah_editor_whole_text(const struct ah_editor *ed, struct ah_buf *out)
+{
+    return ed->libedit != NULL ? whole_text(ed, out) : ah_editor_text(ed, out);
+}
 
 int ah_editor_text(const struct ah_editor *ed, struct ah_buf *out)
 {
@@ -273,6 +364,8 @@ bool ah_editor_insert(struct ah_editor *ed, const char *text, size_t len)
 void ah_editor_discard(struct ah_editor *ed)
 {
     ah_buf_clear(&ed->in);
+    ed->pasting = false;
+    ah_pastes_clear(ed->pastes);
     ah_history_leave(ed->history);
     if (ed->libedit == NULL) {
         (void)tcflush(STDIN_FILENO, TCIFLUSH);
@@ -293,9 +386,16 @@ int ah_editor_remember(struct ah_editor *ed, const char *text, size_t len, struc
 static int start(struct ah_editor *ed, const struct ah_editor_options *options, struct ah_err *err)
 {
     int rc = ah_history_new(options->history_max, options->history, &ed->history, err);
+    if (rc == 0) {
+        ed->pastes = ah_pastes_new();
+        rc = ed->pastes != NULL ? 0 : ah_err_set(err, -ENOMEM, "out of memory");
+    }
     if (rc == 0 && !ah_terminal_is_dumb()) {
         ah_terminal_take();
         rc = ah_libedit_new(options->prompt, &ed->libedit, err);
+    }
+    if (rc == 0 && ed->libedit != NULL) {
+        ah_terminal_bracket_pastes();
     }
     if (rc == 0 && ed->libedit == NULL) {
         ah_terminal_restore();
@@ -338,6 +438,7 @@ void ah_editor_free(struct ah_editor *ed)
     ah_terminal_close();
     ah_history_free(ed->history);
     ah_buf_clear(&ed->in);
+    ah_pastes_free(ed->pastes);
     free(ed->plain_prompt);
     free(ed);
 }

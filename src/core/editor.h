@@ -6,6 +6,9 @@
  * that cannot be drawn on ("plain", TERM=dumb) the terminal driver edits the line, and only the
  * prompt is printed.
  *
+ * A paste of one line is typed text. One of several lines stands in the line as a label, "[paste 1:
+ * 2000 lines]", and comes out as what it was; it never ends the line by itself.
+ *
  * Not for pictures, menus or more than one line, and it knows no commands: Ctrl-C and Ctrl-Z stay
  * signals. Main thread only; one editor a process. Text is UTF-8 without NUL bytes.
  */
@@ -43,6 +46,11 @@ int ah_editor_fd(const struct ah_editor *ed);
  * line, or the terminal is gone. While suspended it reads nothing. */
 bool ah_editor_feed(struct ah_editor *ed, struct ah_buf *lines);
 
+/* Whether ESC was pressed alone and nothing has followed for 50 ms: to be asked a little after a
+ * feed. Whether Tab was the last key. Both are forgotten by asking. */
+bool ah_editor_take_escape(struct ah_editor *ed);
+bool ah_editor_take_tab(struct ah_editor *ed);
+
 /* ---- the screen ---- */
 
 /* Shown: the prompt and the line are drawn; the cursor has to be at the start of a row. Hidden:
@@ -64,8 +72,9 @@ void ah_editor_resume(struct ah_editor *ed);
 
 /* ---- the half-typed line ---- */
 
-/* Appends it. 0 or -ENOMEM. */
+/* Appends it, as it is shown or with the pastes whole. 0 or -ENOMEM. */
 int ah_editor_text(const struct ah_editor *ed, struct ah_buf *out);
+int ah_editor_whole_text(const struct ah_editor *ed, struct ah_buf *out);
 
 /* As if typed; control characters become spaces. False when plain: the terminal driver has it. */
 bool ah_editor_insert(struct ah_editor *ed, const char *text, size_t len);

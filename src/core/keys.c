@@ -14,12 +14,12 @@ struct binding {
 };
 
 static const struct binding controls[] = {
-    {"\1", AH_KEY_BEGIN},      {"\2", AH_KEY_LEFT},          {"\5", AH_KEY_END},
-    {"\6", AH_KEY_RIGHT},      {"\10", AH_KEY_ERASE},        {"\177", AH_KEY_ERASE},
-    {"\12", AH_KEY_ENTER},     {"\15", AH_KEY_ENTER},        {"\13", AH_KEY_KILL_AFTER},
-    {"\16", AH_KEY_NEWER},     {"\14", AH_KEY_CLEAR_SCREEN}, {"\20", AH_KEY_OLDER},
-    {"\24", AH_KEY_TRANSPOSE}, {"\22", AH_KEY_SEARCH_OLDER}, {"\25", AH_KEY_KILL_BEFORE},
-    {"\31", AH_KEY_YANK},      {"\27", AH_KEY_ERASE_WORD},
+    {"\1", AH_KEY_BEGIN},        {"\2", AH_KEY_LEFT},       {"\5", AH_KEY_END},
+    {"\6", AH_KEY_RIGHT},        {"\10", AH_KEY_ERASE},     {"\177", AH_KEY_ERASE},
+    {"\11", AH_KEY_TAB},         {"\12", AH_KEY_ENTER},     {"\15", AH_KEY_ENTER},
+    {"\13", AH_KEY_KILL_AFTER},  {"\16", AH_KEY_NEWER},     {"\14", AH_KEY_CLEAR_SCREEN},
+    {"\20", AH_KEY_OLDER},       {"\24", AH_KEY_TRANSPOSE}, {"\22", AH_KEY_SEARCH_OLDER},
+    {"\25", AH_KEY_KILL_BEFORE}, {"\31", AH_KEY_YANK},      {"\27", AH_KEY_ERASE_WORD},
 };
 
 static const struct binding escapes[] = {
@@ -34,7 +34,8 @@ static const struct binding escapes[] = {
     {"[5C", AH_KEY_WORD_RIGHT},   {"[5D", AH_KEY_WORD_LEFT},    {"b", AH_KEY_WORD_LEFT},
     {"f", AH_KEY_WORD_RIGHT},     {"d", AH_KEY_DELETE_WORD},    {"\177", AH_KEY_ERASE_WORD},
     {"\10", AH_KEY_ERASE_WORD},   {"u", AH_KEY_UPPER},          {"l", AH_KEY_LOWER},
-    {"c", AH_KEY_CAPITAL},        {"p", AH_KEY_SEARCH_OLDER},   {"n", AH_KEY_SEARCH_NEWER},
+    {"[200~", AH_KEY_PASTE},      {"c", AH_KEY_CAPITAL},        {"p", AH_KEY_SEARCH_OLDER},
+    {"n", AH_KEY_SEARCH_NEWER},
 };
 
 #define FIND(table, bytes, len) find(table, sizeof(table) / sizeof *(table), bytes, len)
@@ -55,7 +56,7 @@ static size_t text_run(const char *bytes, size_t len)
     while (at < len) {
         uint32_t c;
         size_t used = ah_utf8_decode(bytes + at, len - at, &c);
-        bool control = used > 0 && (c < 0x20 || (c >= 0x7f && c < 0xa0)) && c != '\t';
+        bool control = used > 0 && (c < 0x20 || (c >= 0x7f && c < 0xa0));
         if (used == 0 || control) {
             break;
         }

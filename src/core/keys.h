@@ -14,11 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define AH_KEYS_PASTE_END "\033[201~"
 #define AH_KEYS_PATIENCE ((int64_t)500 * 1000 * 1000) /* ns */
 
 enum ah_key {
     AH_KEY_NONE, /* to be ignored */
-    AH_KEY_TEXT, /* a run of text, tabs in it; what is not UTF-8 is in it as it is */
+    AH_KEY_TEXT, /* a run of text; what is not UTF-8 is in it as it is */
     AH_KEY_EOF,
     AH_KEY_ENTER,
     AH_KEY_OLDER, /* in the history */
@@ -43,6 +44,8 @@ enum ah_key {
     AH_KEY_UPPER,
     AH_KEY_LOWER,
     AH_KEY_CAPITAL,
+    AH_KEY_TAB,
+    AH_KEY_PASTE, /* a paste begins: what follows is text up to AH_KEYS_PASTE_END */
     AH_KEY_COUNT
 };
 

@@ -12,10 +12,13 @@
 #include <unistd.h>
 
 #define READ_STEP 4096
+#define BRACKETS_ON "\033[?2004h"
+#define BRACKETS_OFF "\033[?2004l"
 
 static struct {
-    volatile sig_atomic_t taken; /* the modes may not be the remembered ones */
-    pid_t pid;                   /* a forked child leaves its parent's terminal alone */
+    volatile sig_atomic_t taken;    /* the modes may not be the remembered ones */
+    volatile sig_atomic_t brackets; /* the terminal was asked to mark pastes */
+    pid_t pid;                      /* a forked child leaves its parent's terminal alone */
     bool open;
     bool at_exit; /* the exit handler is registered */
     struct termios modes;
@@ -34,6 +37,10 @@ void ah_terminal_restore(void)
     pid_t foreground = tcgetpgrp(STDIN_FILENO);
     if (foreground > 0 && foreground != getpgrp()) {
         return;
+    }
+    if (terminal.brackets) {
+        terminal.brackets = 0;
+        (void)ah_io_write_all(STDOUT_FILENO, BRACKETS_OFF, strlen(BRACKETS_OFF));
     }
     /* TCSANOW: draining waits for ever after ^S. */
     while (tcsetattr(STDIN_FILENO, TCSANOW, &terminal.modes) == -1 && errno == EINTR) {
@@ -100,6 +107,12 @@ void ah_terminal_take(void)
 {
     terminal.taken = 1;
     catch_fatal_signals(true);
+}
+
+void ah_terminal_bracket_pastes(void)
+{
+    terminal.brackets = 1;
+    (void)ah_io_write_all(STDOUT_FILENO, BRACKETS_ON, strlen(BRACKETS_ON));
 }
 
 unsigned char ah_terminal_char(int index)

@@ -26,6 +26,10 @@ void ah_terminal_close(void);
 /* The modes are about to be changed. */
 void ah_terminal_take(void);
 
+/* Asks the terminal to put ESC [200~ and ESC [201~ around what is pasted ("bracketed paste" of
+ * xterm's control sequences); undone by the next restore. Only while the modes are taken. */
+void ah_terminal_bracket_pastes(void);
+
 /* Puts the modes back unless they are: until the next take they stay as they are. Does nothing in
  * the background, in a forked child, and while the terminal is not open. Safe in signal handlers.
  */

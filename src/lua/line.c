@@ -100,7 +100,14 @@ static int editor_feed(lua_State *L)
     }
     ah_buf_clear(lines);
     lua_pushboolean(L, ended);
-    return 2;
+    lua_pushboolean(L, ah_editor_take_tab(handle->editor));
+    return 3;
+}
+
+static int editor_take_escape(lua_State *L)
+{
+    lua_pushboolean(L, ah_editor_take_escape(check_editor(L)));
+    return 1;
 }
 
 static int editor_hide(lua_State *L)
@@ -146,8 +153,13 @@ static int editor_text(lua_State *L)
 
 static int editor_discard(lua_State *L)
 {
-    editor_text(L); /* first: it may raise */
-    ah_editor_discard(check_editor(L));
+    struct ah_editor *ed = check_editor(L);
+    struct ah_buf *text = ah_box_new(L);
+    if (ah_editor_whole_text(ed, text) < 0) {
+        return luaL_error(L, "not enough memory");
+    }
+    ah_box_push(L, text); /* first: it may raise */
+    ah_editor_discard(ed);
     return 1;
 }
 
@@ -217,6 +229,7 @@ int luaopen_agenthost_line(lua_State *L)
         {"set_prompt", editor_set_prompt},
         {"show", editor_show},
         {"suspend", editor_suspend},
+        {"take_escape", editor_take_escape},
         {"text", editor_text},
         {NULL, NULL},
     };

@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/foreground.h"
 #include "core/io.h"
 #include "core/path.h"
 #include "core/secret.h"
@@ -15,6 +16,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,9 +323,33 @@ static int sys_write_fd(lua_State *L)
     return 1;
 }
 
+/* sys.run_in_terminal(words) -> exit code; or nil, message, code */
+static int sys_run_in_terminal(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Unsigned count = lua_rawlen(L, 1);
+    luaL_argcheck(L, count > 0 && count <= 1000, 1, "needs 1 to 1000 words");
+    char **argv = lua_newuserdatauv(L, (count + 1) * sizeof *argv, 0);
+    luaL_checkstack(L, (int)count, "too many words");
+    for (lua_Unsigned i = 0; i < count; i++) {
+        lua_rawgeti(L, 1, (lua_Integer)i + 1); /* stays on the stack */
+        luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 1, "words are strings");
+        argv[i] = (char *)(uintptr_t)lua_tostring(L, -1);
+    }
+    argv[count] = NULL;
+    struct ah_err err;
+    int code;
+    if (ah_foreground_run(argv, &code, &err) < 0) {
+        return ah_push_failure(L, &err, NULL);
+    }
+    lua_pushinteger(L, code);
+    return 1;
+}
+
 int luaopen_agenthost_sys(lua_State *L)
 {
     static const luaL_Reg functions[] = {
+        {"run_in_terminal", sys_run_in_terminal},
         {"executable_dir", sys_executable_dir},
         {"getenv", sys_getenv},
         {"hide_env", sys_hide_env},

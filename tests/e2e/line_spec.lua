@@ -23,7 +23,7 @@ if not editor then
   print("cannot open: " .. code)
   os.exit(3)
 end
-local env = setmetatable({ editor = editor, line = line }, { __index = _G })
+local env = setmetatable({ editor = editor, line = line, tabs = 0, escapes = 0 }, { __index = _G })
 reactor.watch(editor:fd())
 editor:show()
 local count, quit = 0, false
@@ -35,9 +35,11 @@ while not quit do
   elseif signal == "WINCH" then
     editor:resize()
   end
-  local lines, ended = editor:feed()
+  local lines, ended, tab = editor:feed()
+  env.tabs = env.tabs + (tab and 1 or 0)
+  env.escapes = env.escapes + (editor:take_escape() and 1 or 0)
   for _, text in ipairs(lines) do
-    count = count + 1
+    count, env.last = count + 1, text
     editor:add_history(text)
     editor:print(("got %d <%s>"):format(count, text))
     quit = quit or text == "/quit"
@@ -403,6 +405,76 @@ describe("agenthost.line", function()
       assert.truthy(screen:find(wanted, 1, true), "missing: " .. wanted)
     end
     assert.are.equal(table.concat(lines, "\n") .. "\n", read_file(history))
+  end)
+
+  it("keeps a marked paste of 2,000 lines together, with a label in the line", function()
+    local t = start()
+    local lines = {}
+    for i = 1, 2000 do
+      lines[i] = ("%d\tof the paste, äöü [x] %s"):format(i, ("."):rep(i % 100))
+    end
+    t:type("see ")
+    t:paste(table.concat(lines, "\n") .. "\n", true)
+    t:wait_for("^> see %[paste 1: 2000 lines%]$")
+    t:type(" and ")
+    t:paste("one\nmore", true)
+    t:wait_for("and %[paste 2: 2 lines%]$")
+    t:keys("Enter")
+    local expected = "see " .. table.concat(lines, "\n") .. " and one\nmore"
+    t:wait_for("more>\n>$")
+    assert.equal(expected, run("return last"))
+  end)
+
+  it("types a marked paste of one line, and takes what tells of keys in one as text", function()
+    local t = start()
+    t:paste("plain\27[Atext\n", true)
+    t:wait_for("^> plain %[Atext$")
+    t:keys("Enter")
+    t:wait_for("got 1 <plain %[Atext>")
+  end)
+
+  it("gives a marked paste back whole when the line is discarded", function()
+    local t = start()
+    t:paste("a\nb", true)
+    t:wait_for("paste 1: 2 lines")
+    t:keys("C-c")
+    t:wait_for("interrupted with <a\nb>")
+  end)
+
+  it("asks the terminal to mark pastes only while it has it", function()
+    local t = start()
+    local raw = directory .. "/raw"
+    t:_tmux("pipe-pane", "-t", "main", "-O", "cat >" .. tmux.quote(raw))
+    local function wait_for(marks)
+      assert(tmux.eventually(function()
+        local seen = ""
+        for mark in (read_file(raw) or ""):gmatch("\27%[%?2004([hl])") do
+          seen = seen .. mark
+        end
+        return seen == marks
+      end))
+    end
+    run("editor:suspend()")
+    wait_for("l")
+    run("editor:resume()")
+    wait_for("lh")
+    t:type("/quit")
+    t:keys("Enter")
+    t:wait_for("bye")
+    wait_for("lhl")
+  end)
+
+  it("tells Escape alone from the start of a key, and Tab", function()
+    local t = start()
+    t:keys("Escape")
+    assert(tmux.eventually(function() return run("return escapes") == "1" end))
+    t:type("ab")
+    t:keys("Left")
+    t:keys("Tab")
+    assert(tmux.eventually(function() return run("return tabs") == "1" end))
+    t:type("x")
+    t:wait_for("^> axb")
+    assert.equal("1", run("return escapes"))
   end)
 
   it("takes a very long pasted line, up to its bound", function()

@@ -89,6 +89,20 @@ describe("agenthost.conversation", function()
     assert.equal(1, #c.pieces)
   end)
 
+  it("takes other pieces in place of all, without telling of them", function()
+    local told = 0
+    local c = conversation.new(function() told = told + 1 end)
+    c:append("user", { text("a") })
+    c:append("assistant", { text("b") })
+    local kept = c.pieces[2]
+    c:replace({ { role = "user", blocks = '{"s":1}' }, kept })
+    c:append("user", { text("c") })
+    assert.equal(3, told)
+    assert.equal('[{"role":"user","content":[{"s":1}]},{"role":"assistant","content":['
+      .. kept.blocks .. ']},{"role":"user","content":[{"text":"c","type":"text"}]}]',
+      c:messages_json())
+  end)
+
   it("refuses a message without content", function()
     local c = conversation.new()
     assert.matches("a message needs content", raised(c.append, c, "user", {}))

@@ -49,6 +49,7 @@ end
 ---@param messages table[]
 ---@param complete? boolean the last message may not ask for tools
 function M.check(messages, complete)
+  check_results({}, messages[1])
   for i, message in ipairs(messages) do
     assert(message.role == (i % 2 == 1 and "user" or "assistant"),
       "roles do not alternate at " .. i)

@@ -5,6 +5,7 @@
 ---     local server <close> = fake.start({ rules = { { text = "Hello." } } })
 ---     ... talk to server.url with the key "test-key" ...
 ---     assert(#server.requests() == 1)
+---     local other <close> = fake.start({ rules = {} }, { api = "openai" })
 ---
 --- Nothing outlives `stop` (which `<close>` and the collector call, too): no process, no file.
 local json = require("agenthost.json")

@@ -7,7 +7,7 @@ import time
 
 from fake_chat_check import ChatCheck
 from fake_openai_check import IssuedCalls
-from fake_scenario import Answer, Event, Question, make_id, strings_in, to_json
+from fake_scenario import Answer, Event, Question, as_list, make_id, strings_in, to_json
 
 FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length",
           "tool_use": "tool_calls", "refusal": "content_filter"}    # Anthropic's words, for one
@@ -42,8 +42,8 @@ class Chat:
         finish = FINISH.get(finish, finish)
         if "finish_reason_stop_with_tools" in quirks and calls:
             finish = "stop"
-        body = {"id": make_id("chatcmpl-"), "object": "chat.completion", "created": int(time.time()),
-                "model": question.model, "system_fingerprint": "fp_fake"}
+        body = {"id": make_id("chatcmpl-"), "object": "chat.completion",
+                "created": int(time.time()), "model": question.model, "system_fingerprint": "fp_fake"}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         usage = self.usage(rule.get("usage") or {}, question, message)
         whole = body | {"choices": [choice]}
@@ -61,10 +61,11 @@ class Chat:
         message = {"role": "assistant", "content": rule.get("text") or None,
                    "refusal": rule.get("refusal")}
         if "thinking" in rule:
+            thinking = "".join(as_list(rule["thinking"]))
             if "reasoning_field" in quirks or "both_reasoning" in quirks:
-                message["reasoning"] = rule["thinking"]
+                message["reasoning"] = thinking
             if "reasoning_field" not in quirks:
-                message["reasoning_content"] = rule["thinking"]
+                message["reasoning_content"] = thinking
         calls = [make_call(tool, quirks) for tool in rule.get("tools") or []]
         if calls:
             message["tool_calls"] = calls

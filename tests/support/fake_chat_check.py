@@ -60,7 +60,8 @@ class ChatCheck(OpenAIChecker):
             kinds = {"include_usage": bool, "include_obfuscation": bool}
             self.fields("stream_options", body["stream_options"], (), kinds)
             self.types(body["stream_options"], "stream_options", kinds)
-        for name, allowed in (("reasoning_effort", EFFORTS), ("verbosity", ["low", "medium", "high"]),
+        for name, allowed in (("reasoning_effort", EFFORTS),
+                              ("verbosity", ["low", "medium", "high"]),
                               ("prompt_cache_retention", ["in_memory", "24h"]), ("n", [1])):
             if name in body:
                 self.one_of(name, body[name], allowed)
@@ -176,14 +177,15 @@ class ChatCheck(OpenAIChecker):
                                   call["function"]["arguments"]) for call in calls])
 
     def pairing(self, messages):
-        """Each call is answered by one `tool` message, directly behind the message with the calls."""
+        """Each call is answered by one `tool` message, directly behind the message with calls."""
         owner, waiting, seen = None, [], set()
         for index, message in enumerate(messages + [{"role": None}]):
             if message["role"] == "tool":
                 call = message["tool_call_id"]
                 if owner is None:
                     refuse("Invalid parameter: messages with role 'tool' must be a response to a "
-                           "preceeding message with 'tool_calls'.", f"messages.[{index}].role", None)
+                           "preceeding message with 'tool_calls'.",
+                           f"messages.[{index}].role", None)
                 if call not in waiting:
                     refuse(f"Invalid parameter: 'tool_call_id' {call} of messages[{index}] not "
                            "found in 'tool_calls' of previous message.",
@@ -192,8 +194,8 @@ class ChatCheck(OpenAIChecker):
                 continue
             if waiting:
                 refuse("An assistant message with 'tool_calls' must be followed by tool messages "
-                       "responding to each 'tool_call_id'. The following tool_call_ids did not have "
-                       f"response messages: {', '.join(waiting)}", f"messages.[{owner}].role", None)
+                       "responding to each 'tool_call_id'. The following tool_call_ids did not "
+                       f"have response messages: {', '.join(waiting)}", f"messages.[{owner}].role", None)
             waiting = [call["id"] for call in message.get("tool_calls", [])]
             owner = index if waiting else None
             if len(set(waiting)) < len(waiting) or seen & set(waiting):

@@ -23,7 +23,8 @@ def canonical(value):
 class Checker:
     """A subclass has these; each of the last four raises a Refusal:
         join(path, name) -> str        the path of a field; `name` may be an index
-        missing(path)   unknown(path)   wrong_type(path, kind, value)   not_one_of(path, value, allowed)
+        missing(path)   unknown(path)
+        wrong_type(path, kind, value)   not_one_of(path, value, allowed)
     """
 
     def fields(self, path, value, required, optional=()):

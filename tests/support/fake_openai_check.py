@@ -100,8 +100,8 @@ class OpenAIChecker(Checker):
         where, schema = f"{path}.parameters", function.get("parameters", {"type": "object"})
         self.type(where, schema, dict)
         if schema.get("type") != "object":
-            refuse(f"Invalid schema for function '{function['name']}': schema must be a JSON Schema "
-                   "of 'type: \"object\"'.", where, "invalid_function_parameters")
+            refuse(f"Invalid schema for function '{function['name']}': schema must be a JSON "
+                   "Schema of 'type: \"object\"'.", where, "invalid_function_parameters")
         self.schema(where, schema)
         strict = schema.get("additionalProperties") is False and \
             set(schema.get("required", [])) == set(schema.get("properties", {}))

@@ -185,7 +185,8 @@ class Stream:
         yield self.event(prefix + ".done", **where, **{field: text}, **more)
 
     def event(self, kind, extra=False, ends=False, **data):
-        return Event(kind, {"type": kind, "sequence_number": next(self.numbers), **data}, extra, ends)
+        data = {"type": kind, "sequence_number": next(self.numbers)} | data
+        return Event(kind, data, extra, ends)
 
     def error_event(self, error_type, message, sent):
         error = {"code": error_type.lstrip("-"), "message": message, "param": None}

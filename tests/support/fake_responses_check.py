@@ -147,7 +147,8 @@ class ResponsesCheck(OpenAIChecker):
             refuse(f"fake: without store, include must have '{ENCRYPTED}'", "include")
         if "reasoning" in body:
             self.fields("reasoning", body["reasoning"], (), {"effort", "summary"})
-            for name, allowed in (("effort", EFFORTS), ("summary", ["auto", "concise", "detailed"])):
+            for name, allowed in (("effort", EFFORTS),
+                                  ("summary", ["auto", "concise", "detailed"])):
                 if name in body["reasoning"]:
                     self.one_of("reasoning." + name, body["reasoning"][name], allowed)
 
@@ -184,7 +185,7 @@ class ResponsesCheck(OpenAIChecker):
             self.item(f"input[{index}]", item)
         self.pairing(items)
         if is_said(items[-1]):
-            refuse("fake: the last item of the input comes from the model: nobody is asked", "input")
+            refuse("fake: the last item of the input is the model's own: nobody is asked", "input")
         group = []
         for index, item in enumerate(items):
             if is_said(item):
@@ -214,9 +215,9 @@ class ResponsesCheck(OpenAIChecker):
         elif kind == "function_call_output":
             self.parts(path + ".output", item["output"], INPUT_PARTS)
         elif "encrypted_content" not in item:
-            refuse(f"Item with id '{item['id']}' not found. Items are not persisted when `store` is "
-                   "set to false. Try again with `store` set to true, or remove this item from your "
-                   "input.", "input")
+            refuse(f"Item with id '{item['id']}' not found. Items are not persisted when `store` "
+                   "is set to false. Try again with `store` set to true, or remove this item from "
+                   "your input.", "input")
 
     def message(self, path, item):
         role = item["role"]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 SCENARIO_FIELDS = {"api_key", "rules", "models", "quirks", "pages", "stable_prefix"}
-RULE_FIELDS = {"when", "times", "wire", "fault", "text", "thinking", "tools", "stop_reason", "usage"}
+RULE_FIELDS = {"when", "times", "wire", "fault", "text", "thinking", "tools", "stop_reason",
+               "usage"}
 WHEN_FIELDS = {"turn", "last_user_contains", "last_user_lacks", "any_contains",
                "has_tool_result", "system_contains", "model"}
 WIRE_FIELDS = {"chunk", "delay", "event_delay", "first_delay", "ping", "crlf", "comments",

@@ -110,7 +110,8 @@ class AllApis:
                          (502, b"<h1>Bad", "7"))
 
     def test_statuses(self):
-        cases = [(status, headers) for headers in ({}, {"retry-after-ms": "5", "x-should-retry": "no"})
+        cases = [(status, headers)
+                 for headers in ({}, {"retry-after-ms": "5", "x-should-retry": "no"})
                  for status in (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 529)]
         self.start(*({"times": 1, "fault": {"status": status, "headers": headers}}
                      for status, headers in cases))
@@ -137,8 +138,9 @@ class Chat(AllApis, fake_case.FakeCase):
 class Responses(AllApis, fake_case.FakeCase):
     program, path, id_header = "fake_openai.py", "/v1/responses", "x-request-id"
     headers = KINDS | {"authorization": "Bearer test-key"}
-    ask = {"model": "m", "stream": True, "store": False, "input": [{"role": "user", "content": "x"}],
-           "include": ["reasoning.encrypted_content"]}
+    ask = {"model": "m", "stream": True, "store": False,
+           "include": ["reasoning.encrypted_content"],
+           "input": [{"role": "user", "content": "x"}]}
 
 
 class Prefixes(fake_case.FakeCase):

@@ -103,14 +103,16 @@ end
 
 --- Pastes text, newlines and all, as one burst. Newlines arrive as a terminal sends them (CR).
 ---@param text string
-function Session:paste(text)
+---@param bracketed? boolean as terminals do that were asked to mark pastes
+function Session:paste(text, bracketed)
   local name = os.tmpname()
   local file = assert(io.open(name, "wb"))
   file:write(text)
   file:close()
   local ok, message = pcall(function()
     self:_tmux("load-buffer", "-b", "paste", name)
-    self:_tmux("paste-buffer", "-b", "paste", "-d", "-t", "main")
+    local mark = bracketed and "-dp" or "-d"
+    self:_tmux("paste-buffer", mark, "-b", "paste", "-t", "main")
   end)
   os.remove(name)
   assert(ok, message)

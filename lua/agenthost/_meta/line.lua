@@ -14,7 +14,9 @@
 --- the program's to handle. Keys: the arrows, Home, End, Delete; Ctrl-A B D E F H K L N P T U W Y;
 --- Alt-B C D F L U and Backspace, Ctrl- and Alt-arrows by word; Ctrl-R, Alt-P or Page Up: the next
 --- older line that contains what is typed; Alt-N or Page Down: the next newer one. Other control
---- keys and escape sequences are dropped. Using a closed editor raises.
+--- keys and escape sequences are dropped. Text that is pasted (the terminal is asked to mark it) is
+--- taken as it is: one line as if typed, several as a label such as "[paste 1: 20 lines]", which comes
+--- out of `feed` as the lines that it stands for, line breaks in them. Using a closed editor raises.
 ---@class agenthost.line
 local line = {}
 
@@ -48,11 +50,17 @@ function Editor:fd() end
 function Editor:is_plain() end
 
 --- Takes what has been typed (at most 64 KiB at a time; the rest stays readable) and returns every
---- line that was finished, in order and without newline: none, one, or all lines of a paste. Never
+--- line that was finished, in order and without the newline at its end: none, one or more. Never
 --- waits. Works the same while hidden. While suspended it reads nothing.
 ---@return string[] lines
 ---@return boolean ended true at Ctrl-D on an empty line, and when the terminal is gone
+---@return boolean tab Tab was the last key: it does nothing by itself, and is there for completion
 function Editor:feed() end
+
+--- Whether Escape was pressed alone: a lone one looks like the start of a key until nothing has
+--- followed for 50 ms, so ask that long after a feed. Asking takes it.
+---@return boolean
+function Editor:take_escape() end
 
 --- Takes the prompt and the half-typed line off the screen, and leaves the cursor where the prompt
 --- was, at the start of a row: print there, and end with a newline. Keys still edit the line.
@@ -83,7 +91,8 @@ function Editor:text() end
 ---@return boolean done false on a plain terminal
 function Editor:insert(text) end
 
---- Empties the half-typed line (for Ctrl-C) and returns what it was.
+--- Empties the half-typed line (for Ctrl-C, or to edit it elsewhere) and returns what it was, pastes
+--- whole.
 ---@return string
 function Editor:discard() end
 

@@ -264,4 +264,12 @@ function sys.terminal_size(fd) end
 ---@return string? code  "EPIPE": nobody reads any more
 function sys.write_fd(fd, text) end
 
+--- Runs a program that takes over the terminal, such as an editor, and waits for it; nothing else
+--- happens meanwhile, tasks aside. Give the terminal back before: `editor:suspend()`.
+---@param words string[]  the program, looked up along PATH, and its arguments
+---@return integer? code  its exit code, or 128 + the signal that ended it
+---@return string? message
+---@return string? code  why it could not be started: ENOENT, EACCES, ...
+function sys.run_in_terminal(words) end
+
 return sys

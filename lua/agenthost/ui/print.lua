@@ -1,5 +1,6 @@
 --- Headless: one prompt, one answer on stdout, everything else on stderr.
 local async = require("agenthost.async")
+local compaction = require("agenthost.compaction")
 local json = require("agenthost.json")
 local output = require("agenthost.output")
 local signals = require("agenthost.ui.signals")
@@ -65,6 +66,8 @@ function Print:on_event(event)
       event.wait.message, event.wait.delay, event.wait.try, event.wait.tries))
   elseif event.type == "reply" then
     self.turns = self.turns + 1
+  elseif event.type == "compaction" and (self.options.verbose or event.problem) then
+    say(one_line(compaction.describe(event)))
   elseif event.type == "log" and self.options.verbose then
     say(event.text)
   elseif event.type == "tool_end" and self.options.verbose then
@@ -168,6 +171,9 @@ function M.run(agent, prompt, options)
   agent.on_event = function(event) self:on_event(event) end
   if agent.provider.note then
     say(agent.provider.note)
+  end
+  for _, note in ipairs(agent.notes) do
+    say(one_line(note))
   end
   return async.run(function()
     if options.format == "stream-json" then

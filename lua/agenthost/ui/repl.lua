@@ -1,205 +1,285 @@
---- The interactive conversation: a prompt that shares its wait with the notices.
+--- The interactive conversation: a prompt that shares its wait with the notices. What is drawn is
+--- screen.lua, status.lua and show.lua; what begins with "/" is commands.lua.
 local async = require("agenthost.async")
+local attach = require("agenthost.ui.attach")
+local commands = require("agenthost.ui.commands")
+local complete = require("agenthost.ui.complete")
+local defaults = require("agenthost.defaults")
 local line = require("agenthost.line")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
+local screens = require("agenthost.ui.screen")
+local show = require("agenthost.ui.show")
 local signals = require("agenthost.ui.signals")
+local status = require("agenthost.ui.status")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local words = require("agenthost.ui.words")
 
 local M = {}
 
-local LEAVE = { exit = true, q = true, quit = true }
-local EXIT_SIGNAL = { TERM = 143, HUP = 129 }
+local LEAVE <const> = { exit = true, q = true, quit = true }
+local EXIT_SIGNAL <const> = { TERM = 143, HUP = 129 }
+local TWICE <const> = 2 -- seconds within which a second Ctrl-C leaves
+local ESCAPE <const> = 0.06 -- seconds after which a lone ESC is the Escape key
 
 ---@class agenthost.Repl
+---@field agent agenthost.Agent
+---@field screen agenthost.Screen
+---@field editor agenthost.line.Editor
+---@field last_call? table the newest tool call, as in the event
 local Repl = {}
 Repl.__index = Repl
 
-local function style(self, code, s)
-  return self.colour and ("\27[%sm%s\27[0m"):format(code, s) or s
-end
+-- ---- the agent works ---------------------------------------------------------------------------
 
--- ---- showing -----------------------------------------------------------------------------------
-
--- Text of a reply as it comes. The prompt is off the screen while the agent works.
-function Repl:write(s)
-  if s ~= "" then
-    if self.counting then -- that line is over
-      s, self.counting = "\n" .. s, false
-    end
-    sys.write_fd(1, s)
-    self.at_line_start = s:sub(-1) == "\n"
-  end
-end
-
--- A line of its own, above the prompt when that is on the screen.
-function Repl:say(s)
-  if self.prompt_shown then
-    self.editor:print(s)
-  else
-    self:write((self.at_line_start and "" or "\n") .. s .. "\n")
-  end
-end
-
-function Repl:dim(s)
-  self:say(style(self, "2", s))
-end
-
-local function shorten(s, columns)
-  s = text.clean(s):gsub("%s+", " ")
-  if utf8.len(s) > columns then
-    s = s:sub(1, utf8.offset(s, columns) - 1) .. "…"
-  end
-  return s
-end
-
-local function terminal_width()
-  return sys.terminal_size(1) or 80
-end
-
-local show = {}
-
-function show.model_start(self)
-  self.filter = text.filter()
-end
-
-function show.text(self, event)
-  self:write(self.filter:feed(event.text))
-end
-
-function show.reply(self)
-  self:write(self.filter:finish())
-  if not self.at_line_start then
-    self:write("\n")
-  end
-end
-
-function show.tool_end(self, event)
-  local call = event.call
-  local head = ("%s %s "):format(call.is_error and "✗" or "✓", call.name)
-  local tail = (" (%.1f s)"):format(call.seconds)
-  local room = math.max(10, terminal_width() - #head - #tail)
-  self:dim(head .. shorten(call.summary or "", room) .. tail)
-end
-
-function show.notice(self, event)
-  local notice = event.notice
-  if notice.kind == "task" then
-    local tail = (": %s (%s)"):format(notice.status, output.ending(notice))
-    self:dim(("● task %s %s%s"):format(notice.task, shorten(notice.command, 40), tail))
-  else
-    self:dim("● " .. shorten(notice.text or notice.kind, terminal_width() - 4))
-  end
-end
-
-function show.discarded(self)
-  self.filter:finish() -- what it has held back is discarded, too
-  self:dim("the text above was cut off and is discarded")
-end
-
-function show.retry(self, event)
-  local wait = event.wait
-  local reason = shorten(wait.message, 200)
-  local rest = ("trying again in %.1f s (%d of %d)"):format(wait.delay, wait.try, wait.tries)
-  if utf8.len(reason) + #rest + 2 >= terminal_width() then
-    self:dim(reason) -- a line that is to be rewritten has to fit into one row
-    reason = nil
-  end
-  self.retry_reason = reason and reason .. "; " or ""
-  self:count_down(self.retry_reason .. rest)
-end
-
-function show.retry_tick(self, event)
-  local wait, left = event.wait, event.left
-  if self.rewrites and self.counting then
-    self:count_down(("%strying again %s (%d of %d)"):format(self.retry_reason,
-      left > 0 and ("in %d s"):format(left) or "now", wait.try, wait.tries))
-  end
-end
-
-function show.log(self, event)
-  if self.options.verbose then
-    self:dim(shorten(event.text, 1000))
-  end
-end
-
-function Repl:on_event(event)
-  if show[event.type] then
-    show[event.type](self, event)
-  end
-end
-
--- A line that the next one of its kind takes the place of, if nothing was written in between; where
--- the terminal cannot do that it is a line as any other.
-function Repl:count_down(s)
-  if not self.rewrites or self.prompt_shown then
-    return self:dim(s)
-  end
-  local start = self.counting and "\r\27[K" or self.at_line_start and "" or "\n"
-  sys.write_fd(1, start .. style(self, "2", s))
-  self.counting, self.at_line_start = true, true
-end
-
--- ---- doing -------------------------------------------------------------------------------------
-
-function Repl:show_prompt()
-  if not self.prompt_shown then
-    self.editor:show()
-    self.prompt_shown = true
-  end
-end
-
-function Repl:hide_prompt()
-  if self.prompt_shown then
-    self.editor:hide()
-    self.prompt_shown = false
-    self.at_line_start = true
-  end
+local function red(self, s)
+  self.screen:say(self.screen:style("31", s))
 end
 
 function Repl:list_tasks(what)
   for _, task in ipairs(self.agent:pending_tasks()) do
-    self:dim(("%s: task %s %s"):format(what, task.id, shorten(task.command, 60)))
+    self.screen:dim(("%s: task %s %s"):format(what, task.id, words.shorten(task.command, 60)))
   end
 end
 
--- One run of the agent, the prompt off the screen meanwhile. `input` is nil when notices woke it.
-function Repl:run_agent(input)
-  self:hide_prompt()
-  local ok, result, message, code = pcall(self.agent.run, self.agent, input)
+-- Does something that takes a while, with the status line meanwhile.
+function Repl:work(fn, ...)
+  self.screen:hide()
+  self.streaming = false
+  self.status:start(function() return self.streaming end)
+  local results = table.pack(pcall(fn, ...))
+  self.status:stop()
+  self.screen:end_text()
+  return table.unpack(results, 1, results.n)
+end
+
+-- One run of the agent, on what waits in its inbox.
+function Repl:run_agent()
+  local ok, result, message, code = self:work(self.agent.run, self.agent)
   if not ok then
-    self:say(style(self, "31", "error: " .. tostring(result)))
+    red(self, "error: " .. tostring(result))
   elseif code == "INTERRUPTED" then
-    self:dim("(stopped)")
+    self.screen:dim("(stopped)")
     self:list_tasks("still running in the background")
   elseif not result then
-    self:say(style(self, "31", "error: " .. shorten(message, 500)))
+    red(self, "error: " .. words.shorten(message, 500))
   elseif result.stop_reason ~= "end_turn" and result.stop_reason ~= "stop_sequence" then
-    self:dim("(the reply stopped with " .. result.stop_reason .. ")")
-  end
-  if not self.at_line_start then
-    self:write("\n")
+    self.screen:dim("(the reply stopped with " .. result.stop_reason .. ")")
   end
 end
 
-function Repl:take_line(entered)
-  local input = entered:match("^%s*(.-)%s*$")
-  if LEAVE[input] then
-    self.leaving = true
-  elseif input ~= "" then
-    self.editor:add_history(entered)
-    self:run_agent(input)
+-- `!command`: the user's own, with its output for the model as well.
+function Repl:run_command(command)
+  local agent = self.agent
+  local ok, done, how, state = self:work(function()
+    local task = agent:run_task(command, { timeout = defaults.bash.timeout })
+    local waited, ended, its_state = agent:interruptible(function() return task:wait() end)
+    if waited == false then
+      task:set_notify(true)
+      return false, task
+    end
+    return task, ended or waited, its_state
+  end)
+  if not ok then
+    return red(self, "error: " .. tostring(done))
+  elseif done == false then
+    return self.screen:dim(("it goes on as background task %s"):format(how.id))
+  end
+  state = state or select(2, done:status())
+  local printed, ending = output.text(done), output.ending(state)
+  self.screen:say(text.preview(printed ~= "" and printed or "(no output)",
+    { max = defaults.text.shown }))
+  self.screen:dim(("(%s)"):format(ending))
+  agent:say(("The user ran a command by themselves:\n$ %s\n%s\n[%s]"):format(
+    command, printed ~= "" and printed or "(no output)", ending), { hold = true })
+end
+
+-- ---- lines -------------------------------------------------------------------------------------
+
+--- Leaves at the next opportunity.
+function Repl:leave()
+  self.leaving = true
+  self.agent:interrupt()
+  async.notify(self.news)
+end
+
+--- Opens the user's editor with a text, and says what it was made into.
+---@param draft string
+---@return string? shown
+---@return string? message
+function Repl:edit(draft)
+  local path = ("%s/message-%s.md"):format(self.agent.session.dir, sys.random_hex(4))
+  local ok, message = sys.mkdir_private(self.agent.session.dir)
+  ok, message = ok and sys.write_file(path, draft), message
+  if not ok then
+    return nil, message
+  end
+  local argv = {}
+  local visual, editor = sys.getenv("VISUAL") or "", sys.getenv("EDITOR") or ""
+  for word in (visual ~= "" and visual or editor ~= "" and editor or "vi"):gmatch("%S+") do
+    argv[#argv + 1] = word
+  end
+  argv[#argv + 1] = path
+  self.editor:suspend()
+  local code, why = sys.run_in_terminal(argv)
+  self.editor:resume()
+  while reactor.take_signal() do end -- Ctrl-C in there was for the editor
+  local written = sys.read_file(path, defaults.attach.max_bytes)
+  os.remove(path)
+  if code ~= 0 then
+    return nil, why or ("the editor ended with %d: nothing was sent"):format(code)
+  elseif not written or not written:find("%S") then
+    return "(nothing to send)"
+  end
+  self:say(written:gsub("%s+$", ""))
+  return ""
+end
+
+-- What the user says to the model, now or while it works.
+function Repl:say(said)
+  local blocks, notes = attach.blocks(said, self.agent.cwd)
+  for _, note in ipairs(notes) do
+    self.screen:dim("(" .. words.shorten(note, 200) .. ")")
+  end
+  self.agent:say(blocks)
+end
+
+function Repl:run_slash(command, argument)
+  local ok, shown, message = pcall(command.run, self, argument)
+  if not ok then
+    red(self, ("/%s failed: %s"):format(command.name, tostring(shown)))
+  elseif message then
+    red(self, words.shorten(message, 500))
+  elseif shown and shown ~= "" then
+    self.screen:say(text.clean(shown))
   end
 end
+
+-- One line, or several that belong together. False when it has to wait until the agent is idle.
+function Repl:take_input(entered, idle)
+  local input = entered:match("^%s*(.-)%s*$")
+  if input == "" then
+    return true
+  end
+  local command, argument = commands.find(self.agent, input)
+  if (LEAVE[input] or input:sub(1, 1) == "!" or command and not command.anytime) and not idle then
+    return false
+  elseif LEAVE[input] then
+    self:leave()
+  elseif input:sub(1, 1) == "!" then
+    self:run_command(input:sub(2):match("^%s*(.*)$"))
+  elseif command then
+    self:run_slash(command, argument)
+  elseif argument then
+    red(self, argument)
+  else
+    self:say(input)
+    if not idle then
+      self.screen:dim("» " .. words.shorten(input, self.screen.width() - 30)
+        .. " (goes along with the next call)")
+    end
+  end
+  return true
+end
+
+-- A line that ends with a backslash goes on.
+function Repl:join_lines(entered)
+  self.begun = (self.begun or "") .. entered
+  local slashes = #entered:match("\\*$")
+  if slashes % 2 == 1 then
+    self.begun = self.begun:sub(1, -2) .. "\n"
+    self.status:set_continued(true)
+    return nil
+  end
+  local whole = self.begun
+  self.begun = nil
+  self.status:set_continued(false)
+  return whole
+end
+
+function Repl:on_line(entered)
+  local whole = self:join_lines(entered)
+  if not whole then
+    return
+  end
+  if not LEAVE[whole] then
+    self.editor:add_history(whole)
+  end
+  if self.idle or not self:take_input(whole, false) then
+    table.insert(self.lines, whole)
+    async.notify(self.news)
+  end
+end
+
+function Repl:on_tab()
+  local insertion, candidates = complete.complete(self.editor:text(), commands.names(self.agent),
+    self.agent.cwd)
+  if insertion ~= "" then
+    self.editor:insert(insertion)
+  elseif #candidates > 1 then
+    self.screen:dim(text.clean(table.concat(candidates, "  ")))
+  end
+end
+
+-- While a reply streams the prompt is there for as long as something is typed.
+function Repl:on_typed()
+  if not self.idle and self.streaming then
+    if self.editor:text() ~= "" then
+      self.screen:show()
+    else
+      self.screen:hide()
+    end
+  end
+end
+
+function Repl:watch_terminal()
+  local watch = assert(reactor.watch(self.editor:fd()))
+  return async.spawn(function()
+    repeat
+      local typed = async.wait(watch, self.escape_pending and ESCAPE or nil)
+      if not typed and self.editor:take_escape() then
+        self.agent:interrupt()
+      end
+      self.escape_pending = typed
+      local lines, ended, tab = self.editor:feed()
+      for _, entered in ipairs(lines) do
+        self:on_line(entered)
+      end
+      if tab then
+        self:on_tab()
+      end
+      self:on_typed()
+      self.ended = ended
+      async.notify(self.news)
+    until ended
+    reactor.unwatch(watch)
+  end)
+end
+
+-- ---- signals -----------------------------------------------------------------------------------
 
 -- Ctrl-C stops the model call or the foreground wait, and nothing else; at the prompt it empties
--- the line.
+-- the line. A second one soon after leaves.
+function Repl:on_interrupt()
+  local soon = self.interrupted_at and sys.now() - self.interrupted_at < TWICE
+  self.interrupted_at = nil
+  self.begun = nil
+  self.status:set_continued(false)
+  if soon then
+    return self:leave()
+  elseif not self.agent:interrupt() and self.editor:discard() ~= "" then
+    return
+  end
+  self.interrupted_at = sys.now()
+  if self.idle then
+    self.screen:dim("(Ctrl-C once more, exit, q or Ctrl-D leaves)")
+  end
+end
+
 function Repl:on_signal(name)
   if name == "INT" then
-    if not self.agent:interrupt() and self.editor:discard() == "" and self.prompt_shown then
-      self:dim("(exit, q or Ctrl-D leaves)")
-    end
+    self:on_interrupt()
   elseif name == "WINCH" then
     self.editor:resize()
   elseif name == "TSTP" then
@@ -208,55 +288,44 @@ function Repl:on_signal(name)
     self.editor:resume()
   elseif EXIT_SIGNAL[name] then
     self.exit_signal = name
-    self.leaving = true
-    self.agent:interrupt()
-    async.notify(self.inbox)
+    self:leave()
   end
 end
 
--- Lines come from the terminal whenever they are typed; they are taken up one by one when the agent
--- is idle.
-function Repl:watch_terminal()
-  local watch = assert(reactor.watch(self.editor:fd()))
-  return async.spawn(function()
-    repeat
-      async.wait(watch)
-      local lines, ended = self.editor:feed()
-      for _, entered in ipairs(lines) do
-        self.inbox[#self.inbox + 1] = entered
-      end
-      self.ended = ended
-      async.notify(self.inbox)
-    until ended
-    reactor.unwatch(watch)
-  end)
+-- ---- the whole ---------------------------------------------------------------------------------
+
+-- Waits at the prompt until there is something to do, at most until `due`.
+function Repl:wait(due)
+  self.idle = true
+  self.status:update()
+  self.screen:show()
+  async.wait_any({ self.news, self.agent.queue:waitable(), self.agent.inbox.changed }, due)
+  self.idle = false
 end
 
 function Repl:loop()
-  local agent = self.agent
   while not self.leaving do
-    if #self.inbox > 0 then
-      self:take_line(table.remove(self.inbox, 1))
+    local due = self.agent.inbox:due()
+    if #self.lines > 0 then
+      self:take_input(table.remove(self.lines, 1), true)
+    elseif due == 0 then
+      self:run_agent()
     elseif self.ended then
       self.leaving = true
-    elseif #agent.queue > 0 then
-      self:run_agent(nil)
     else
-      self:show_prompt()
-      async.wait_any({ self.inbox, agent.queue:waitable() })
+      self:wait(due)
     end
   end
 end
 
-function Repl:say_goodbye()
-  self:hide_prompt()
-  self:list_tasks("ending")
-end
-
 function Repl:greet()
-  self:dim(("agenthost · %s · %s"):format(self.agent.provider.model, self.agent.cwd))
-  if self.agent.provider.note then
-    self:dim("(" .. self.agent.provider.note .. ")")
+  local agent = self.agent
+  self.screen:dim(("agenthost · %s · %s"):format(agent.provider.model, agent.cwd))
+  if agent.provider.note then
+    self.screen:dim("(" .. agent.provider.note .. ")")
+  end
+  for _, note in ipairs(agent.notes) do
+    self.screen:dim("(" .. words.shorten(note, 500) .. ")")
   end
 end
 
@@ -271,17 +340,22 @@ end
 ---@return integer
 function M.run(agent, options)
   local editor <close> = assert(line.open({ prompt = "> ", history = history_path() }))
-  local no_colour = sys.getenv("NO_COLOR")
+  local screen = screens.new(editor)
   local self = setmetatable({
     agent = agent,
     options = options,
     editor = editor,
-    inbox = {}, -- lines entered and not yet taken up; also the event that there are some
-    at_line_start = true,
-    rewrites = sys.getenv("TERM") ~= "dumb", -- a line in place of the last one
-    colour = not (no_colour and no_colour ~= "") and sys.getenv("TERM") ~= "dumb",
+    screen = screen,
+    status = status.new(screen, agent),
+    lines = {}, -- entered, and not yet taken up because the agent works
+    news = {}, -- the event that there is something to look at
+    idle = false, -- at the prompt
+    streaming = false, -- text of a reply is coming
   }, Repl)
-  agent.on_event = function(event) self:on_event(event) end
+  agent.on_event = function(event)
+    self.status:on_event(event)
+    show.event(self, event)
+  end
   return async.run(function()
     self:greet()
     signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, function(name)
@@ -289,10 +363,11 @@ function M.run(agent, options)
     end)
     self:watch_terminal()
     if options.prompt then
-      self:run_agent(options.prompt)
+      self:say(options.prompt)
     end
     self:loop()
-    self:say_goodbye()
+    screen:hide()
+    self:list_tasks("ending")
     return EXIT_SIGNAL[self.exit_signal] or 0
   end)
 end

@@ -30,7 +30,8 @@ for (const [name, wire] of Object.entries(WIRES)) {
     assert.deepEqual([message.usage.input_tokens, message.usage.cache_read_input_tokens,
       message.usage.output_tokens], [7, 5, 9]);
     // What the SDK sends back is what the fake's validation has to take.
-    const results = calls.map((call) => ({ type: "tool_result", tool_use_id: call.id, content: "ok" }));
+    const results = calls.map((call) =>
+      ({ type: "tool_result", tool_use_id: call.id, content: "ok" }));
     const end = await anthropic.messages.stream({ ...ASK, messages: [...ASK.messages,
       { role: "assistant", content: message.content }, { role: "user", content: results }] })
       .finalMessage();

@@ -14,7 +14,8 @@ export async function start(t, program, scenario) {
   const file = join(folder, "scenario");
   writeFileSync(file, JSON.stringify(scenario));
   const child = spawn("python3", ["-B", join(SUPPORT, program), "--scenario", file, "--log",
-    join(folder, "log"), "--max-seconds", String(SECONDS)], { stdio: ["ignore", "pipe", "inherit"] });
+    join(folder, "log"), "--max-seconds", String(SECONDS)],
+  { stdio: ["ignore", "pipe", "inherit"] });
   t.after(async () => {
     if (child.exitCode === null && child.signalCode === null) {
       const ended = new Promise((resolve) => child.once("exit", resolve));

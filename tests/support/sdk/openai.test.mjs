@@ -45,7 +45,8 @@ for (const [name, wire] of Object.entries(WIRES)) {
   test(`Responses: ${name}`, async (t) => {
     const openai = await client(t, [{ when: { has_tool_result: true }, text: "end", wire },
       { thinking: ["Let me see.", "Aha."], text: TEXT, tools: CALLS, wire,
-        usage: { input_tokens: 7, output_tokens: 9, input_tokens_details: { cached_tokens: 5 } } }]);
+        usage: { input_tokens: 7, output_tokens: 9,
+          input_tokens_details: { cached_tokens: 5 } } }]);
     // The SDK's accumulator checks each event against those before it, but raises at unknown ones.
     const read = wire.unknown_events ? await openai.responses.create({ ...RESPONSES, stream: true })
       : openai.responses.stream(RESPONSES);
@@ -63,7 +64,8 @@ for (const [name, wire] of Object.entries(WIRES)) {
     assert.deepEqual(thought.summary.map((part) => part.text), ["Let me see.", "Aha."]);
     assert.deepEqual(calls.map((call) => call.arguments), ARGUMENTS);
     assert.deepEqual([response.usage.input_tokens, response.usage.output_tokens,
-      response.usage.total_tokens, response.usage.input_tokens_details.cached_tokens], [7, 9, 16, 5]);
+      response.usage.total_tokens, response.usage.input_tokens_details.cached_tokens],
+    [7, 9, 16, 5]);
     const plain = response.output.map(({ parsed_arguments, ...item }) => item.type !== "message"
       ? item : { ...item, content: item.content.map(({ parsed, ...part }) => part) });
     const end = await openai.responses.create({ ...RESPONSES, input: [...RESPONSES.input, ...plain,

@@ -1,0 +1,95 @@
+--- What the agent tells of, as lines on the terminal.
+local compaction = require("agenthost.compaction")
+local output = require("agenthost.output")
+local text = require("agenthost.text")
+local words = require("agenthost.ui.words")
+
+local M = {}
+
+local show = {}
+
+function show.model_start(repl)
+  repl.filter, repl.streaming = text.filter(), false
+end
+
+function show.text(repl, event)
+  repl.streaming = true
+  if repl.screen.shown and repl.editor:text() == "" then
+    repl.screen:hide()
+  end
+  repl.screen:write(repl.filter:feed(event.text))
+end
+
+function show.reply(repl)
+  repl.screen:write(repl.filter:finish())
+  repl.screen:end_text()
+  repl.streaming = false
+end
+
+function show.tool_start(repl, event)
+  repl.last_call = event.call
+end
+
+function show.tool_end(repl, event)
+  local call, screen = event.call, repl.screen
+  repl.last_call = call
+  local head = ("%s %s "):format(call.is_error and "✗" or "✓", call.name)
+  local tail = (" (%s)"):format(words.duration(call.seconds))
+  local room = math.max(10, screen.width() - utf8.len(head .. tail))
+  screen:dim(head .. words.shorten(call.summary or "", room) .. tail)
+end
+
+function show.notice(repl, event)
+  local notice, screen = event.notice, repl.screen
+  if notice.kind == "task" then
+    screen:dim(("● task %s %s: %s (%s)"):format(notice.task, words.shorten(notice.command, 40),
+      notice.status, output.ending(notice)))
+  else
+    screen:dim("● " .. words.shorten(notice.text or notice.kind, screen.width() - 4))
+  end
+end
+
+function show.retry(repl, event)
+  local wait = event.wait
+  repl.streaming = false
+  repl.screen:end_text()
+  repl.screen:dim(("%s; trying again in %.1f s (%d of %d)"):format(
+    words.shorten(wait.message, 200), wait.delay, wait.try, wait.tries))
+end
+
+function show.discarded(repl)
+  repl.filter:finish() -- what it has held back is discarded, too
+  repl.streaming = false
+  repl.screen:end_text()
+  repl.screen:dim("the text above was cut off and is discarded")
+end
+
+function show.compaction_start(repl)
+  repl.screen:dim("summing up the older part of the conversation ...")
+end
+
+function show.compaction(repl, event)
+  repl.screen:dim(words.shorten(compaction.describe(event), 500))
+end
+
+function show.held(repl, event)
+  repl.screen:dim(("%d runs in a row were started by notices alone: they wait for your next line "
+    .. "now (defaults.wake.max_runs)"):format(event.runs))
+end
+
+function show.log(repl, event)
+  if repl.options.verbose then
+    repl.screen:dim(words.shorten(event.text, 1000))
+  end
+end
+
+--- Shows one event of the agent's.
+---@param repl agenthost.Repl
+---@param event table
+function M.event(repl, event)
+  if show[event.type] then
+    show[event.type](repl, event)
+  end
+end
+
+return M

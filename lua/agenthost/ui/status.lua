@@ -1,0 +1,123 @@
+--- The prompt as a status line: what runs, for how long, tokens, tasks; and the ticker that keeps
+--- it.
+local async = require("agenthost.async")
+local sys = require("agenthost.sys")
+local words = require("agenthost.ui.words")
+
+local M = {}
+
+local TICK <const> = 0.25 -- seconds
+local TYPED <const> = 20 -- columns that are left for what is typed, if possible
+local SPINNER <const> = { "⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏" }
+
+---@class agenthost.Status
+local Status = {}
+Status.__index = Status
+
+---@param screen agenthost.Screen
+---@param agent agenthost.Agent
+---@return agenthost.Status
+function M.new(screen, agent)
+  return setmetatable({ screen = screen, agent = agent, tools = {}, frame = 0 }, Status)
+end
+
+local function tasks_running(self)
+  local count = #self.agent:pending_tasks()
+  return count > 0 and words.number(count, "task") .. " running" or nil
+end
+
+-- What the agent does now.
+local function activity(self)
+  local newest = self.tools[#self.tools]
+  if not newest then
+    return self.waiting or "thinking", self.model_since
+  end
+  local more = #self.tools > 1 and (" (+%d)"):format(#self.tools - 1) or ""
+  return newest.name .. " " .. (newest.summary or "") .. more, newest.since
+end
+
+local function working_prompt(self)
+  local what, since = activity(self)
+  local parts = {}
+  local used = self.agent.usage.session
+  local tokens = used.input_tokens + used.output_tokens + used.cache_read_input_tokens
+    + used.cache_creation_input_tokens
+  parts[#parts + 1] = since and words.duration((sys.now() - since) // 1)
+  parts[#parts + 1] = tokens > 0 and words.count(tokens) .. " tokens" or nil
+  parts[#parts + 1] = tasks_running(self)
+  local tail = " · " .. table.concat(parts, " · ")
+  local room = math.max(8, self.screen.width() - TYPED - utf8.len(tail))
+  return ("%s %s%s "):format(SPINNER[self.frame % #SPINNER + 1], words.shorten(what, room), tail)
+end
+
+--- The message goes on with the next line.
+---@param continued boolean
+function Status:set_continued(continued)
+  self.continued = continued
+  self:update()
+end
+
+--- Draws it anew.
+function Status:update()
+  if self.continued then
+    self.screen:set_prompt("… ")
+  elseif self.working then
+    self.screen:set_prompt(self.screen:style("2", working_prompt(self)) .. "> ")
+  else
+    local tasks = tasks_running(self)
+    self.screen:set_prompt((tasks and self.screen:style("2", tasks) .. " " or "") .. "> ")
+  end
+end
+
+--- The agent starts to work. Until `stop` the status line shows whenever no text streams.
+---@param is_streaming fun(): boolean
+function Status:start(is_streaming)
+  self.working, self.model_since, self.tools = true, sys.now(), {}
+  if self.screen.editor:is_plain() then
+    return -- nothing can be drawn anew there
+  end
+  self.ticker = async.spawn(function()
+    while true do
+      async.sleep(TICK)
+      self.frame = self.frame + 1
+      if self.screen.shown or not is_streaming() then
+        self:update()
+        self.screen:show()
+      end
+    end
+  end)
+end
+
+function Status:stop()
+  self.working, self.tools, self.waiting = false, {}, nil
+  if self.ticker then
+    self.ticker:cancel("stopped")
+    self.ticker = nil
+  end
+end
+
+--- What happens, as the agent tells it.
+---@param event table
+function Status:on_event(event)
+  if event.type == "model_start" then
+    self.model_since, self.waiting = sys.now(), nil
+  elseif event.type == "retry" then
+    self.model_since = sys.now()
+    self.waiting = ("trying again in %.0f s"):format(math.ceil(event.wait.delay))
+  elseif event.type == "retry_tick" then
+    self.waiting = event.left > 0 and ("trying again in %d s"):format(event.left)
+      or "trying again"
+  elseif event.type == "tool_start" then
+    event.call.since = sys.now()
+    table.insert(self.tools, event.call)
+  elseif event.type == "tool_end" then
+    for i, call in ipairs(self.tools) do
+      if call == event.call then
+        table.remove(self.tools, i)
+        break
+      end
+    end
+  end
+end
+
+return M

@@ -1,0 +1,14 @@
+/*
+ * A program that takes over the terminal for a while, such as the user's editor.
+ *
+ * Not for commands of the model: those are tasks (task.h), which have no terminal.
+ */
+#pragma once
+
+#include "err.h"
+
+/* Runs the words of a command, looked up along PATH, with our stdin, stdout and stderr and default
+ * signals, and waits for its end: nothing else happens in this thread meanwhile. The terminal has
+ * to be given back before (ah_editor_suspend). *ret_code is its exit code, or 128 + the signal that
+ * ended it. -ENOENT and the like when it cannot be started. */
+int ah_foreground_run(char *const argv[], int *ret_code, struct ah_err *err);

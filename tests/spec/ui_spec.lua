@@ -1,0 +1,127 @@
+-- The small pieces of the user interface.
+local attach = require("agenthost.ui.attach")
+local complete = require("agenthost.ui.complete")
+local sys = require("agenthost.sys")
+local temp = require("support.temp")
+local timeline = require("agenthost.ui.timeline")
+local words = require("agenthost.ui.words")
+
+describe("words", function()
+  it("shorten to columns, not to characters", function()
+    assert.equal("short", words.shorten("short", 5))
+    assert.equal("shor…", words.shorten("shorter", 5))
+    assert.equal("完了…", words.shorten("完了しました", 5))
+    assert.equal("one line", words.shorten("one\n\27[31mline\27[0m", 10))
+    assert.equal("…", words.shorten("anything", 1))
+  end)
+
+  it("say durations and counts", function()
+    local said = {}
+    for i, seconds in ipairs({ 0.44, 12.9, 60, 185, 7625 }) do
+      said[i] = words.duration(seconds)
+    end
+    assert.same({ "0.4 s", "12 s", "1 min 0 s", "3 min 5 s", "2 h 7 min" }, said)
+    assert.same({ "950", "3.2k", "1.5M" },
+      { words.count(950), words.count(3210), words.count(1500000) })
+    assert.same({ "1 task", "0 tasks" }, { words.number(1, "task"), words.number(0, "task") })
+  end)
+end)
+
+describe("completion", function()
+  local dir
+
+  before_each(function()
+    dir = temp.directory()
+  end)
+
+  after_each(function()
+    temp.remove(dir)
+  end)
+
+  local function file(name)
+    assert(sys.write_file(dir .. "/" .. name, "x"))
+  end
+
+  it("knows commands at the start of the line only", function()
+    local names = { "tasks", "tools", "kill" }
+    assert.same({ "ill ", { "kill" } }, { complete.complete("/k", names, dir) })
+    assert.same({ "", { "tasks", "tools" } }, { complete.complete("/t", names, dir) })
+    assert.same({ "", {} }, { complete.complete("see /k", names, dir) })
+    assert.same({ "", {} }, { complete.complete("/kill x", names, dir) })
+  end)
+
+  it("knows paths behind @", function()
+    file("alpha-one.txt")
+    file("alpha-two.txt")
+    file(".hidden")
+    file("with space")
+    assert(sys.mkdir_private(dir .. "/sub"))
+    file("sub/über.txt")
+    assert.same({ "ha-", { "alpha-one.txt", "alpha-two.txt" } },
+      { complete.complete("see @alp", {}, dir) })
+    assert.same({ "ub/", { "sub/" } }, { complete.complete("@s", {}, dir) })
+    assert.same({ "über.txt ", { "sub/über.txt" } }, { complete.complete("@sub/", {}, dir) })
+    assert.same({ "idden ", { ".hidden" } }, { complete.complete("@.h", {}, dir) })
+    assert.same({ "", {} }, { complete.complete("@nothing", {}, dir) })
+    assert.same({ "", {} }, { complete.complete("a@b", {}, dir) })
+  end)
+end)
+
+describe("attachments", function()
+  local dir
+
+  before_each(function()
+    dir = temp.directory()
+  end)
+
+  after_each(function()
+    temp.remove(dir)
+  end)
+
+  it("are files that are there; everything else is text", function()
+    assert(sys.write_file(dir .. "/a.txt", "A"))
+    local blocks, notes = attach.blocks("@a.txt, (@a.txt) me@a.txt @decorator @b.txt @.", dir)
+    assert.equal(2, #blocks)
+    assert.same({ "attached a.txt" }, notes)
+    assert.equal('<file path="a.txt">\nA\n</file>', blocks[2].text)
+  end)
+
+  it("say why a file cannot go along", function()
+    assert(sys.write_file(dir .. "/bin", ("\0\1"):rep(2000)))
+    local blocks, notes = attach.blocks("@bin", dir)
+    assert.equal(1, #blocks)
+    assert.same({ "bin is not attached: it is binary" }, notes)
+  end)
+end)
+
+describe("the timeline", function()
+  local function task(id, status, state)
+    return { id = id, command = "cmd " .. id, status = function() return status, state end }
+  end
+
+  it("is one row a task, on one scale", function()
+    local now = sys.wall()
+    local rows = timeline.rows({
+      task("aaaaaaaa", "completed", { started = now - 10, seconds = 5, ended = true, code = 0,
+        notify = true }),
+      task("bbbbbbbb", "failed", { started = now - 5, seconds = 1, ended = true, code = 3 }),
+      task("cccccccc", "running", { started = now - 5, notify = true }),
+    }, 100)
+    assert.equal(4, #rows)
+    local plain = {} -- patterns know bytes, not characters
+    for i, row in ipairs(rows) do
+      plain[i] = row:gsub("━", "="):gsub("│", "|"):gsub("▶", ">")
+    end
+    assert.matches("^✓ aaaaaaaa   |====+ +| completed, 5.0 s cmd aaaaaaaa$", plain[1])
+    assert.matches("^✗ bbbbbbbb · | +==+ +| failed 3, 1.0 s cmd bbbbbbbb$", plain[2])
+    assert.matches("^● cccccccc   | +===+>| running, 5%.%d s cmd cccccccc$", plain[3])
+    for i = 2, 3 do
+      assert.equal(#plain[1]:match("|.*|"), #plain[i]:match("|.*|"))
+    end
+    assert.matches("the bars span 10 s", rows[4])
+  end)
+
+  it("of nothing is nothing", function()
+    assert.same({}, timeline.rows({}, 80))
+  end)
+end)
