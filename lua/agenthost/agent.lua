@@ -20,6 +20,7 @@ function Agent:run(input)
     return async.run(self.run, self, input)
   end
   self.interrupted = false
+  self.usage:begin_run()
   self:answer_open_calls()
   if input then
     self:say(input)
@@ -107,16 +108,19 @@ function Agent:call_model(turn)
   local ok, reply, message, code, details = self:interruptible(function()
     return retry.call(function()
       shown = {}
-      return self.provider:stream(request, on_event)
+      return self:ask_model(request, on_event)
     end, defaults.retry, function(wait)
-      shown = {} -- what was shown of the failed call does not count
+      shown = self:discard(shown, wait)
       self:emit({ type = "retry", wait = wait })
+    end, function(wait, left)
+      self:emit({ type = "retry_tick", wait = wait, left = left })
     end)
   end)
   if not ok then
     self:keep_partial(table.concat(shown))
     return nil, "interrupted by the user", "INTERRUPTED"
   elseif not reply then
+    self:discard(shown, { message = message, code = code })
     return nil, message, code, details
   end
   self.compaction:took(reply.usage or {})

@@ -17,6 +17,7 @@ local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 local tools = require("agenthost.tools")
+local usage = require("agenthost.usage")
 
 ---@class agenthost.AgentBase
 ---@field queue agenthost.Queue its notices
@@ -29,7 +30,8 @@ local tools = require("agenthost.tools")
 ---@field system string the system prompt
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
 ---@field notes string[] lines for the user: what of the instruction files was left out, and why
----@field usage table<string, integer> tokens, added up over all calls
+---@field usage agenthost.Usage tokens and cost of its model calls
+---@field max_budget_usd? number what they may cost
 ---@field permission agenthost.Permission what its tools may do
 ---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
 ---  answer; a user interface sets it. Without it what would be asked is refused
@@ -58,21 +60,37 @@ function Base:interruptible(fn)
   return false
 end
 
+--- One try of a model call, if the budget has room for it. What it used counts, however it ends.
+---@param request agenthost.Request
+---@param on_event fun(event: table)
+---@return agenthost.Reply? reply nil, message, code, details
+function Base:ask_model(request, on_event)
+  local ok, message, code = self.usage:check(self.provider, self.max_budget_usd)
+  if not ok then
+    return nil, message, code
+  end
+  local call <close> = self.usage:start(self.provider)
+  return call:done(self.provider:stream(request, function(event)
+    call:event(event)
+    on_event(event)
+  end))
+end
+
 --- A model call beside the conversation. Its tokens count; nothing of it is shown.
 ---@param request agenthost.Request
 ---@return agenthost.Reply? reply nil, message, code, details
 function Base:call_beside(request)
   local ok, reply, message, code, details = self:interruptible(function()
     return retry.call(function()
-      return self.provider:stream(request, function() end)
+      return self:ask_model(request, function() end)
     end, defaults.retry, function(wait)
       self:emit({ type = "retry", wait = wait })
+    end, function(wait, left)
+      self:emit({ type = "retry_tick", wait = wait, left = left })
     end)
   end)
   if not ok then
     return nil, "interrupted by the user", "INTERRUPTED"
-  elseif reply then
-    self:add_usage(reply.usage or {})
   end
   return reply, message, code, details
 end
@@ -154,6 +172,19 @@ function Base:keep_partial(text)
   end
 end
 
+-- What was shown of a failed call does not count: the session says so, and whoever listens. Takes
+-- the texts that were shown, and returns an empty list for the next ones.
+function Base:discard(shown, failure)
+  local text = table.concat(shown)
+  if text:find("%S") then
+    local discarded = { length = utf8.len(text) or #text, reason = failure.message,
+      code = failure.code }
+    self.session:append("discarded", discarded)
+    self:emit({ type = "discarded", discarded = discarded })
+  end
+  return {}
+end
+
 -- Sorts out what a reply asks for.
 function Base:take_reply(reply)
   local texts, calls = {}, {}
@@ -176,18 +207,9 @@ function Base:take_reply(reply)
     return nil, ("the model stopped with %s: %s"):format(reply.stop_reason, why),
       reply.stop_reason:upper()
   end
-  self:add_usage(reply.usage or {})
   reply.text, reply.calls = table.concat(texts), calls
   self:emit({ type = "reply", reply = reply })
   return reply
-end
-
-function Base:add_usage(usage)
-  for name, value in pairs(usage) do
-    if math.type(value) == "integer" then
-      self.usage[name] = (self.usage[name] or 0) + value
-    end
-  end
 end
 
 function Base:append(role, blocks)
@@ -308,7 +330,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir", "on_notice", "instructions", "tool_choice", "permissions",
+  "base_dir", "on_notice", "instructions", "tool_choice", "permissions", "max_budget_usd",
 }
 
 -- What the command line says comes before what the script says.
@@ -365,7 +387,21 @@ local function open_session(self)
   self.conversation = conversation.new(function(_, message)
     self.session:append("message", { message = json.raw(message) })
   end)
+  self.usage = usage.new(function(record)
+    self.session:append("usage", record)
+  end)
   task.set_max_running(defaults.task.max_running)
+end
+
+local function check_budget(self)
+  local budget = self.max_budget_usd
+  if budget ~= nil and (type(budget) ~= "number" or budget <= 0) then
+    error("max_budget_usd: expected a number of US dollars above 0", 0)
+  end
+  local ok, message = self.usage:check(self.provider, budget)
+  if not ok then
+    error(message, 0)
+  end
 end
 
 local function check_list(name, value)
@@ -418,14 +454,16 @@ end
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
 ---  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table,
----  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] } }
+---  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] },
+---  max_budget_usd?: number }
 ---  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
 ---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
 ---  AGENTS.md and CLAUDE.md out of the prompt; tool_choice: { type = "auto"|"any"|"none"|"tool",
 ---  name?, disable_parallel_tool_use? }, for any provider; permissions: see permission.lua and
 ---  permission_rules.lua; what the command line says comes first, then this, then the settings
----  file; deny rules of all three hold
+---  file; deny rules of all three hold; max_budget_usd: when the calls have cost this much, runs
+---  end with the code MAX_BUDGET
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -440,7 +478,7 @@ function M.new(opts)
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
     tool_choice = opts.tool_choice,
-    usage = {},
+    max_budget_usd = option("max_budget_usd"),
     commands = {},
     task_ids = {},
     notes = {},
@@ -458,6 +496,7 @@ function M.new(opts)
   load_tools(self, opts, base_dir)
   set_permissions(self, opts.permissions)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
+  check_budget(self)
   build_prompt(self, opts)
   return self
 end

@@ -14,12 +14,14 @@ local M = {}
 local HELP = [[
 agenthost [flags] [agent.lua] [prompt]
 agenthost tasks [--session ID] [--json] | tasks kill ID | tasks tail [-f] ID
+agenthost models [--json]
 
 Runs the agent that agent.lua returns, or the installed one. A script that returns nothing is simply
 run, with agenthost's modules at hand.
 
   -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
-      --model MODEL        anthropic/<id>, openai/<id>, ollama/<id>, llamacpp, ...
+      --model MODEL        anthropic/<id>, openai/<id>, openai-responses/<id>, ollama/<id>,
+                           llamacpp, scripted/<file.lua>, or replay/<recording.jsonl>
       --output-format F    with -p: text, json or stream-json
       --input-format F     with -p: text, or stream-json (user messages as JSON lines on stdin)
       --include-partial-messages  with stream-json: also the reply while it comes
@@ -28,6 +30,7 @@ run, with agenthost's modules at hand.
       --disallowed-tools R rules for what is refused, whatever the mode
       --system-prompt S    in place of the agent's; --append-system-prompt S: behind it
       --max-turns N        model calls of one run
+      --max-budget-usd N   stop when the model calls have cost N US dollars
       --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
       --cwd DIR            work there
       --verbose            say more on standard error
@@ -35,10 +38,11 @@ run, with agenthost's modules at hand.
 
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL;
 OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME,
-XDG_CONFIG_HOME.
+XDG_CONFIG_HOME; AGENTHOST_RECORD (a file: keep each model call, to be replayed; keys are left
+out), AGENTHOST_REPLAY=lenient.
 With -p nobody is asked: what would need a yes is refused, and said on standard error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
-130 and 143 ended by Ctrl-C and by SIGTERM.
+5 the budget (--max-budget-usd) is used up, 130 and 143 ended by Ctrl-C and by SIGTERM.
 ]]
 
 -- A usage error, told in one line.
@@ -83,6 +87,12 @@ local flags = {
   ["--max-turns"] = { value = true, set = function(o, v)
     o.max_turns = math.tointeger(number_of("--max-turns", v, 1))
       or usage("--max-turns: expected a whole number, got '%s'", v)
+  end },
+  ["--max-budget-usd"] = { value = true, set = function(o, v)
+    o.max_budget_usd = number_of("--max-budget-usd", v, 0)
+    if o.max_budget_usd == 0 then
+      usage("--max-budget-usd: expected more than 0, got '%s'", v)
+    end
   end },
   ["--wait-tasks"] = { value = true, set = function(o, v)
     o.wait_tasks = number_of("--wait-tasks", v, 0)
@@ -184,11 +194,11 @@ local function absolute(path)
   return path:sub(1, 1) == "/" and path or sys.cwd() .. "/" .. path
 end
 
--- A scripted model that the command line names: where the user is, else beside the script.
+-- A model in a file that the command line names: where the user is, else beside the script.
 local function find_model(model)
-  local path = model and model:match("^scripted/(.+)$")
-  local stat = path and sys.stat(path)
-  return stat and stat.type == "file" and "scripted/" .. absolute(path) or model
+  local kind, path = (model or ""):match("^(%l+)/(.+)$")
+  local stat = (kind == "scripted" or kind == "replay") and sys.stat(path)
+  return stat and stat.type == "file" and kind .. "/" .. absolute(path) or model
 end
 
 -- What went wrong in a script. With a place in it also the way there; without one it is meant for
@@ -296,6 +306,7 @@ local function run(parsed)
     system = parsed.system,
     append_system = parsed.append_system,
     permissions = { mode = parsed.permission_mode, allow = parsed.allow, deny = parsed.deny },
+    max_budget_usd = parsed.max_budget_usd,
     base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
   })
   local value = run_script(script, parsed.script, parsed.script_args)
@@ -311,6 +322,7 @@ local function run(parsed)
 end
 
 local commands = {
+  models = function(words) return require("agenthost.ui.models").run(words) end,
   tasks = function(words) return require("agenthost.ui.tasks").run(words) end,
 }
 

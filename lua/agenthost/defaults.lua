@@ -89,7 +89,6 @@ defaults.wake = {
 --- Compaction: what happens when a conversation comes near the model's context window. Shares are
 --- of the tokens that a prompt may have.
 defaults.compaction = {
-  context_window = 128000, -- tokens, of a model that nobody knows
   smallest = 2000, -- tokens; what is shorter is never compacted by itself
   at = 0.8, -- share at which it happens
   target = 0.5, -- share at which short results are enough
@@ -122,6 +121,13 @@ defaults.retry = {
   first_delay = 0.5,
   max_delay = 8,
   max_retry_after = 60, -- a server that asks for more is an error
+  max_elapsed = 600, -- from the first failure to the last try
+}
+
+--- Tokens of a model of which neither its server nor model_table.lua says anything.
+defaults.limits = {
+  context_window = 128000,
+  max_output = 16000,
 }
 
 --- The model when a key is set and nothing names one.

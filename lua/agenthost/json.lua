@@ -1,16 +1,16 @@
 --- JSON text to Lua values and back: strict (RFC 8259), byte-stable, whole numbers stay integers.
 ---
---- The decoder is Lua. What lua-cjson 2.1.0 gets wrong (floats only, `[]` as `{}`, raw control
---- characters, "1.", text after a NUL) can only be put right by reading the text again, and that
---- measured slower than this. lua-cjson quotes the strings written here, and lends its `null`.
+--- Lua, but for the strings, in which most of the bytes are (agenthost.text). What lua-cjson 2.1.0
+--- gets wrong (floats only, `[]` as `{}`, raw control characters, "1.", text after a NUL) can only
+--- be put right by reading the text again, and that measured slower than this. It lends its `null`.
 
-local cjson = require("cjson").new()
+local cjson = require("cjson")
+local text_module = require("agenthost.text")
 
 local byte, find, format, gsub = string.byte, string.find, string.format, string.gsub
-local match, sub, char, utf8_len = string.match, string.sub, utf8.char, utf8.len
+local match, sub = string.match, string.sub
 local math_type, tointeger = math.type, math.tointeger
-
-cjson.encode_keep_buffer(false) -- or one huge string would hold its memory for ever
+local quote, string_end, unquote = text_module.quote, text_module.quote_end, text_module.unquote
 
 local M = {}
 
@@ -25,59 +25,6 @@ local OBJECT <const> = { __name = "json.object" }
 local RAW <const> = { __name = "json.raw", __tostring = function(raw) return raw.text end }
 
 local LITERALS <const> = { ["true"] = true, ["false"] = false, null = M.null }
-
--- "\xFF" never occurs in valid UTF-8: it holds the place of a backslash, see unescape().
-local ESCAPES <const> = {
-  ['\\"'] = '"', ["\\/"] = "/", ["\\b"] = "\b", ["\\f"] = "\f", ["\\n"] = "\n", ["\\r"] = "\r",
-  ["\\t"] = "\t", ["\\\\"] = "\xFF",
-}
-
----`s` with U+FFFD for each byte that breaks UTF-8, taken with the continuation bytes after it.
-local function repair(s)
-  local parts, pos = {}, 1
-  while true do
-    local good, bad = utf8_len(s, pos)
-    if good then break end
-    parts[#parts + 1] = sub(s, pos, bad - 1)
-    pos = match(s, "^.[\x80-\xBF]*()", bad)
-  end
-  parts[#parts + 1] = sub(s, pos)
-  return table.concat(parts, "\u{FFFD}")
-end
-
-local function pair_char(high, low)
-  return char(0x10000 + ((tonumber(high, 16) & 0x3FF) << 10) + (tonumber(low, 16) & 0x3FF))
-end
-
-local function hex_char(hex)
-  local code = tonumber(hex, 16)
-  return char(code >= 0xD800 and code <= 0xDFFF and 0xFFFD or code)
-end
-
----What the inside of a string (valid UTF-8) stands for; nil when JSON has no such escape.
----Escaped backslashes become "\xFF" first, so that every backslash left begins a \u or is wrong.
-local function unescape(raw)
-  local s = gsub(raw, '\\["\\/bfnrt]', ESCAPES)
-  if find(s, "\\", 1, true) then
-    if find(gsub(s, "\\u%x%x%x%x", ""), "\\", 1, true) then return nil end
-    s = gsub(s, "\\u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", pair_char)
-    s = gsub(s, "\\u(%x%x%x%x)", hex_char)
-  end
-  if find(s, "\xFF", 1, true) then s = gsub(s, "\xFF", "\\") end
-  return s
-end
-
----The place of the quote that ends the string whose first quote is at `pos`, or nil.
-local function string_end(text, pos)
-  local stop = find(text, '"', pos + 1, true)
-  while stop and byte(text, stop - 1) == 92 do
-    local first = stop - 1
-    while byte(text, first - 1) == 92 do first = first - 1 end
-    if (stop - first) % 2 == 0 then break end
-    stop = find(text, '"', stop + 1, true)
-  end
-  return stop
-end
 
 ---The next byte that is not white space (nil at the end of the text), and its place.
 local function token(text, pos)
@@ -101,8 +48,6 @@ end
 
 -- The decode_* functions return the value and the place after it; or nil, nil and what is wrong.
 -- Not by error() and pcall(): an error that a hook raises in here, to cancel, has to get through.
--- `escapes`: the text has a backslash; `dirty`: it has a control byte or broken UTF-8. In a text
--- that has neither, strings need no second look.
 
 local function fail(pos, what)
   return nil, nil, format("byte %d: %s", pos, what)
@@ -115,25 +60,10 @@ local function expected(text, pos, what)
   return fail(pos, "expected " .. what .. ", found " .. found)
 end
 
-local function decode_string(text, pos, escapes, dirty)
-  local stop
-  if escapes then stop = string_end(text, pos) else stop = find(text, '"', pos + 1, true) end
-  if not stop then return fail(pos, "string without an end") end
-  local raw = sub(text, pos + 1, stop - 1)
-  if dirty then
-    local clean = match(raw, "^[\32-\255]*()")
-    if clean <= #raw then return fail(pos + clean, "control character in a string") end
-    if not utf8_len(raw) then raw = repair(raw) end
-  end
-  if not escapes or not find(raw, "\\", 1, true) then return raw, stop + 1 end
-  local s = unescape(raw)
-  if s then return s, stop + 1 end
-  local after = pos
-  repeat
-    pos = find(text, "\\", after, true)
-    after = match(text, '^\\["\\/bfnrt]()', pos) or match(text, "^\\u%x%x%x%x()", pos)
-  until not after
-  return fail(pos, "invalid escape in a string")
+local function decode_string(text, pos)
+  local value, after, why = unquote(text, pos)
+  if value then return value, after end
+  return fail(after, why)
 end
 
 local function decode_number(text, pos)
@@ -152,23 +82,23 @@ end
 
 local decode_array, decode_object
 
-local function decode_value(text, pos, c, depth, escapes, dirty)
-  if c == 34 then return decode_string(text, pos, escapes, dirty) end
-  if c == 123 then return decode_object(text, pos, depth + 1, escapes, dirty) end
-  if c == 91 then return decode_array(text, pos, depth + 1, escapes, dirty) end
+local function decode_value(text, pos, c, depth)
+  if c == 34 then return decode_string(text, pos) end
+  if c == 123 then return decode_object(text, pos, depth + 1) end
+  if c == 91 then return decode_array(text, pos, depth + 1) end
   if c == 45 or c and c >= 48 and c <= 57 then return decode_number(text, pos) end
   local word = match(text, "^%a*", pos)
   if LITERALS[word] == nil then return expected(text, pos, "a value") end
   return LITERALS[word], pos + #word
 end
 
-function decode_array(text, pos, depth, escapes, dirty)
+function decode_array(text, pos, depth)
   if depth > MAX_DEPTH then return fail(pos, "nested deeper than 512 levels") end
   local t, n = setmetatable({}, ARRAY), 0
   local c, at = token(text, pos + 1)
   if c == 93 then return t, at + 1 end
   while true do
-    local value, stop, why = decode_value(text, at, c, depth, escapes, dirty)
+    local value, stop, why = decode_value(text, at, c, depth)
     if not stop then return nil, nil, why end
     n = n + 1
     t[n] = value
@@ -179,20 +109,20 @@ function decode_array(text, pos, depth, escapes, dirty)
   end
 end
 
-function decode_object(text, pos, depth, escapes, dirty)
+function decode_object(text, pos, depth)
   if depth > MAX_DEPTH then return fail(pos, "nested deeper than 512 levels") end
   local t = {}
   local c, at = token(text, pos + 1)
   if c == 125 then return t, at + 1 end
   while true do
     if c ~= 34 then return expected(text, at, "a key in quotes") end
-    local key, stop, why = decode_string(text, at, escapes, dirty)
+    local key, stop, why = decode_string(text, at)
     if not stop then return nil, nil, why end
     c, at = token(text, stop)
     if c ~= 58 then return expected(text, at, "':'") end
     c, at = token(text, at + 1)
     local value
-    value, stop, why = decode_value(text, at, c, depth, escapes, dirty)
+    value, stop, why = decode_value(text, at, c, depth)
     if not stop then return nil, nil, why end
     t[key] = value
     c, at = token(text, stop)
@@ -213,26 +143,14 @@ end
 ---@return "JSON"? code
 function M.decode(text)
   if type(text) ~= "string" then error("json.decode: expected a string, got " .. type(text), 2) end
-  local escapes, dirty = find(text, "\\", 1, true) ~= nil, false
-  if match(text, "^[ -~]*()") <= #text then
-    dirty = not utf8_len(text) or match(text, "^[\32-\255]*()") <= #text
-  end
   local c, pos = first_token(text)
-  local value, stop, why = decode_value(text, pos, c, 0, escapes, dirty)
+  local value, stop, why = decode_value(text, pos, c, 0)
   if stop then
     c, pos = token(text, stop)
     if not c then return value end
     why = select(3, expected(text, pos, "the end of the text"))
   end
   return nil, "invalid JSON at " .. why, "JSON"
-end
-
-local function quote(s)
-  if not utf8_len(s) then s = repair(s) end
-  local quoted = cjson.encode(s)
-  -- cjson writes every / as \/, so an unescaped one never follows a backslash.
-  if find(quoted, "\\/", 1, true) then quoted = gsub(quoted, "\\/", "/") end
-  return quoted
 end
 
 ---The text of a float: a whole one as integer, others with the digits it takes to get it back.
@@ -421,8 +339,7 @@ local function locate(text, pos, key)
     if in_object then
       local quote_end = c == 34 and string_end(text, pos)
       if not quote_end then break end
-      name = sub(text, pos + 1, quote_end - 1)
-      if find(name, "\\", 1, true) then name = unescape(name) end
+      name = unquote(text, pos)
       c, pos = token(text, quote_end + 1)
       if c ~= 58 then break end
       c, pos = token(text, pos + 1)

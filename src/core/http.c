@@ -306,6 +306,10 @@ static int64_t check_limits(struct ah_http *http)
             request->state = AH_HTTP_WAITING;
             request->activity = now;
         }
+        if (request->has_moved) {
+            request->has_moved = false;
+            request->activity = now;
+        }
         int64_t next = next_limit(request);
         if (next <= now) {
             refuse_late(request, now);

@@ -12,6 +12,8 @@
  *   3. ah_http_request_state, _status, _header, _take look at it. When about 256 KiB lie unread the
  *      transfer is paused until they are taken, so that a fast server cannot fill the memory.
  *   4. ah_http_request_free, at any time; it cancels what is still running.
+ * An answer that was recorded (http_replay.c) is a request that has ended, and is read in the same
+ * way.
  *
  * Time limits are kept on the monotonic clock. TLS certificates are always verified. Proxies come
  * from the environment, connections are kept and used again, HTTP/2 is used over TLS where the
@@ -69,6 +71,7 @@ struct ah_http_options {
     size_t max_headers;     /* 64 KiB */
     const char *ca_file;    /* PEM file of trusted certificates; NULL: the system's */
     int redirects;          /* to follow; -1: 5 for GET and HEAD without a body, else 0 */
+    bool keep;              /* the body, a second time: see ah_http_request_take_kept */
 };
 
 void ah_http_options_init(struct ah_http_options *options);
@@ -109,6 +112,12 @@ bool ah_http_request_header(const struct ah_http_request *request, size_t *curso
  * what comes next. Returns their number, maybe 0. Lets a paused transfer go on. */
 size_t ah_http_request_take(struct ah_http_request *request, struct ah_buf *buf);
 
+#define AH_HTTP_KEPT_MAX ((size_t)256 * 1024 * 1024)
+
+/* With `keep`: swaps the body bytes that came since the last call into `buf`, taken or not. The
+ * request fails with "TOO_LARGE" when more than AH_HTTP_KEPT_MAX of them lie there. */
+void ah_http_request_take_kept(struct ah_http_request *request, struct ah_buf *buf);
+
 /* From now on body bytes are news only when at least `count` are unread (or at the end), and the
  * transfer is not paused before. 1 at the start; SIZE_MAX: the whole body at once. */
 void ah_http_request_want(struct ah_http_request *request, size_t count);
@@ -131,3 +140,22 @@ struct ah_http_timings {
     double total;
 };
 struct ah_http_timings ah_http_request_timings(const struct ah_http_request *request);
+
+/* ---- a recorded answer ---- */
+
+/* All borrowed for the call of ah_http_replay. */
+struct ah_http_replay {
+    const char *url;
+    int status;
+    const struct ah_http_header *headers;
+    size_t header_count;
+    const void *body;
+    size_t body_len;
+    const char *code, *message; /* NULL: it is complete; else it fails behind the body */
+    bool keep;
+};
+
+/* A request that has got this answer and ended; it belongs to no client. -EINVAL: a header with a
+ * NUL, or a code that is longer than 31 bytes. -ENOMEM. Owned by the caller. */
+int ah_http_replay(const struct ah_http_replay *replay, struct ah_http_request **ret_request,
+                   struct ah_err *err);

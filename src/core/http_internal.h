@@ -3,6 +3,7 @@
  * http.c          the client: waiting, time limits, the end of a transfer
  * http_request.c  a request: making it, what comes in, what is asked of it, redirects
  * http_options.c  checks of what the caller gave, and turning it into libcurl's terms
+ * http_replay.c   a recorded answer as a request
  */
 #pragma once
 
@@ -42,6 +43,7 @@ struct ah_http_request {
     /* Time, on ah_clock_now's scale. */
     int64_t deadline, connect_deadline;
     int64_t activity; /* when the last byte went in or out */
+    bool has_moved;   /* one did since, and nobody has looked at the clock: one comes often */
     int64_t stall_ns;
     curl_off_t seen_in, seen_out;
     double seen_connected; /* libcurl's time of the connection of the hop before */
@@ -55,12 +57,15 @@ struct ah_http_request {
     bool is_redirect;     /* the headers are in, and will be followed when the transfer ends */
     bool is_paused;
     struct ah_buf unread;
+    struct ah_buf kept;
+    bool keep;
     size_t want;
     size_t dropped; /* body bytes of redirects */
     uint64_t total;
     struct ah_http_timings timings;
 
     const char *code; /* why it failed, maybe noted by a callback before the transfer has ended */
+    char replayed_code[32];
     struct ah_err err;
     char where[160];     /* host:port, for messages */
     char *effective_url; /* without user info */

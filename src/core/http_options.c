@@ -338,6 +338,7 @@ int ah_http_options_apply(struct ah_http_request *request, const struct ah_http_
     request->stall_ns = ah_clock_from_seconds(options->stall_timeout);
     request->max_body = options->max_body;
     request->max_headers = options->max_headers;
+    request->keep = options->keep;
     request->redirects = options->redirects;
     if (request->redirects < 0) {
         request->redirects = request->is_get || request->is_head ? 5 : 0;

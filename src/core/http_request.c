@@ -176,7 +176,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     struct ah_http_request *request = arg;
     size_t len = size * count;
 
-    request->activity = ah_clock_now();
+    request->has_moved = true;
     if (request->is_redirect) {
         request->dropped += len;
         return request->dropped > DROPPED_MOST ? 0 : len;
@@ -192,7 +192,15 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
                                request->where, request->max_body);
         return 0;
     }
-    if (ah_buf_add(&request->unread, data, len) < 0) {
+    int rc = request->keep ? ah_buf_add(&request->kept, data, len) : 0;
+    if (rc == -EMSGSIZE) {
+        ah_http_request_refuse(request, "TOO_LARGE",
+                               "more than %zu bytes of the answer of %s were kept and not taken "
+                               "(keep)",
+                               request->kept.max, request->where);
+        return 0;
+    }
+    if (rc < 0 || ah_buf_add(&request->unread, data, len) < 0) {
         ah_http_request_refuse(request, "NOMEM", "out of memory for the answer of %s, at %zu bytes",
                                request->where, request->unread.len);
         return 0;
@@ -216,7 +224,7 @@ static int on_progress(void *arg, curl_off_t in_total, curl_off_t in, curl_off_t
     if (in != request->seen_in || out != request->seen_out) {
         request->seen_in = in;
         request->seen_out = out;
-        request->activity = ah_clock_now();
+        request->has_moved = true;
     }
     return 0;
 }
@@ -264,6 +272,7 @@ int ah_http_start(struct ah_http *http, uint64_t id, const struct ah_http_option
     request->want = 1;
     ah_buf_init(&request->answer, 0);
     ah_buf_init(&request->unread, 0);
+    ah_buf_init(&request->kept, AH_HTTP_KEPT_MAX);
     TAILQ_INSERT_TAIL(&http->all, request, in_all);
 
     int rc = -ENOMEM;
@@ -308,6 +317,7 @@ void ah_http_request_free(struct ah_http_request *request)
     curl_free(request->effective_url);
     ah_buf_clear(&request->answer);
     ah_buf_clear(&request->unread);
+    ah_buf_clear(&request->kept);
     free(request);
 }
 
@@ -444,15 +454,26 @@ static void resume(struct ah_http_request *request)
     }
 }
 
+/* Swaps the bytes of `from` into `buf`; the memory of `buf` is used for what comes next. */
+static void swap_out(struct ah_buf *from, struct ah_buf *buf)
+{
+    struct ah_buf taken = *from;
+    from->data = buf->data;
+    from->cap = buf->cap;
+    from->len = 0;
+    buf->data = taken.data;
+    buf->cap = taken.cap;
+    buf->len = taken.len;
+}
+
+void ah_http_request_take_kept(struct ah_http_request *request, struct ah_buf *buf)
+{
+    swap_out(&request->kept, buf);
+}
+
 size_t ah_http_request_take(struct ah_http_request *request, struct ah_buf *buf)
 {
-    struct ah_buf taken = request->unread;
-    size_t max = buf->max;
-    request->unread = *buf;
-    request->unread.len = 0;
-    request->unread.max = 0;
-    *buf = taken;
-    buf->max = max;
+    swap_out(&request->unread, buf);
     resume(request);
     return buf->len;
 }

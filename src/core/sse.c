@@ -10,17 +10,18 @@ void ah_sse_init(struct ah_sse *sse, size_t limit)
 {
     *sse = (struct ah_sse){.limit = limit != 0 ? limit : AH_SSE_LIMIT, .retry_ms = -1};
     ah_buf_init(&sse->line, sse->limit);
-    ah_buf_init(&sse->data, sse->limit);
-    ah_buf_init(&sse->name, sse->limit);
+    ah_buf_init(&sse->data.copy, sse->limit);
+    ah_buf_init(&sse->name.copy, sse->limit);
     ah_buf_init(&sse->id, sse->limit);
 }
 
 void ah_sse_clear(struct ah_sse *sse)
 {
     ah_buf_clear(&sse->line);
-    ah_buf_clear(&sse->data);
-    ah_buf_clear(&sse->name);
+    ah_buf_clear(&sse->data.copy);
+    ah_buf_clear(&sse->name.copy);
     ah_buf_clear(&sse->id);
+    sse->data.bytes = sse->name.bytes = NULL;
     sse->input = sse->end = NULL;
 }
 
@@ -72,10 +73,50 @@ static int skip_bom(struct ah_sse *sse)
     return 0;
 }
 
-static int set_field(struct ah_buf *field, const char *value, size_t len)
+static int set_copy(struct ah_buf *copy, const char *bytes, size_t len)
 {
-    field->len = 0;
-    return ah_buf_add(field, value, len);
+    copy->len = 0;
+    return ah_buf_add(copy, bytes, len);
+}
+
+/* Makes a value last that is part of the piece. */
+static int keep(struct ah_sse_value *value)
+{
+    if (value->bytes == NULL || value->bytes == value->copy.data) {
+        return 0;
+    }
+    int rc = set_copy(&value->copy, value->bytes, value->len);
+    value->bytes = value->copy.data;
+    return rc;
+}
+
+static int keep_all(struct ah_sse *sse)
+{
+    int rc = keep(&sse->data);
+    return rc < 0 ? rc : keep(&sse->name);
+}
+
+/* `lasts`: the bytes are part of the piece, not of a line that was put together. */
+static int set_value(struct ah_sse_value *value, const char *bytes, size_t len, bool lasts)
+{
+    value->bytes = bytes;
+    value->len = len;
+    return lasts ? 0 : keep(value);
+}
+
+/* A further line of data. */
+static int add_data(struct ah_sse_value *data, const char *bytes, size_t len)
+{
+    int rc = keep(data);
+    if (rc == 0) {
+        rc = ah_buf_add(&data->copy, "\n", 1);
+    }
+    if (rc == 0) {
+        rc = ah_buf_add(&data->copy, bytes, len);
+    }
+    data->bytes = data->copy.data;
+    data->len = data->copy.len;
+    return rc;
 }
 
 static void set_retry(struct ah_sse *sse, const char *value, size_t len)
@@ -99,7 +140,7 @@ static bool is_name(const char *name, size_t len, const char *wanted)
     return len == strlen(wanted) && memcmp(name, wanted, len) == 0;
 }
 
-static int take_field(struct ah_sse *sse, const char *line, size_t len)
+static int take_field(struct ah_sse *sse, const char *line, size_t len, bool lasts)
 {
     const char *end = line + len;
     const char *colon = find(line, end, ':');
@@ -111,15 +152,14 @@ static int take_field(struct ah_sse *sse, const char *line, size_t len)
     size_t value_len = (size_t)(end - value);
 
     if (is_name(line, name_len, "data")) {
-        /* Every data line ends with LF; the last one is taken away when the event is given out. */
-        int rc = ah_buf_add(&sse->data, value, value_len);
-        return rc < 0 ? rc : ah_buf_add(&sse->data, "\n", 1);
+        return sse->data.bytes == NULL ? set_value(&sse->data, value, value_len, lasts)
+                                       : add_data(&sse->data, value, value_len);
     }
     if (is_name(line, name_len, "event")) {
-        return set_field(&sse->name, value, value_len);
+        return set_value(&sse->name, value, value_len, lasts);
     }
     if (is_name(line, name_len, "id") && find(value, end, '\0') == end) {
-        return set_field(&sse->id, value, value_len);
+        return set_copy(&sse->id, value, value_len);
     }
     if (is_name(line, name_len, "retry")) {
         set_retry(sse, value, value_len);
@@ -130,16 +170,16 @@ static int take_field(struct ah_sse *sse, const char *line, size_t len)
 /* A blank line. 1 when it ends an event. */
 static int dispatch(struct ah_sse *sse, struct ah_sse_event *ret_event)
 {
-    if (sse->data.len == 0) {
+    if (sse->data.bytes == NULL) {
         sse->name.len = 0;
         return 0;
     }
     bool has_name = sse->name.len > 0;
     *ret_event = (struct ah_sse_event){
-        .name = has_name ? sse->name.data : "message",
+        .name = has_name ? sse->name.bytes : "message",
         .name_len = has_name ? sse->name.len : strlen("message"),
-        .data = sse->data.data,
-        .data_len = sse->data.len - 1,
+        .data = sse->data.bytes,
+        .data_len = sse->data.len,
         .id = ah_buf_str(&sse->id),
         .id_len = sse->id.len,
     };
@@ -158,7 +198,8 @@ static int take_line(struct ah_sse *sse, struct ah_sse_event *ret_event)
         sse->input = sse->end;
         return ah_buf_add(&sse->line, line, len);
     }
-    if (sse->line.len > 0) {
+    bool lasts = sse->line.len == 0;
+    if (!lasts) {
         int rc = ah_buf_add(&sse->line, line, len);
         if (rc < 0) {
             return rc;
@@ -171,7 +212,7 @@ static int take_line(struct ah_sse *sse, struct ah_sse_event *ret_event)
     }
     sse->skip_lf = *line_end == '\r';
     sse->input = line_end + 1;
-    return len == 0 ? dispatch(sse, ret_event) : take_field(sse, line, len);
+    return len == 0 ? dispatch(sse, ret_event) : take_field(sse, line, len, lasts);
 }
 
 static int fail(struct ah_sse *sse, int code, struct ah_err *err)
@@ -192,7 +233,7 @@ int ah_sse_next(struct ah_sse *sse, struct ah_sse_event *ret_event, struct ah_er
     }
     if (sse->is_dispatched) {
         sse->is_dispatched = false;
-        sse->data.len = 0;
+        sse->data.bytes = NULL;
         sse->name.len = 0;
     }
     int rc = skip_bom(sse);
@@ -204,6 +245,9 @@ int ah_sse_next(struct ah_sse *sse, struct ah_sse_event *ret_event, struct ah_er
         if (sse->input < sse->end) {
             rc = take_line(sse, ret_event);
         }
+    }
+    if (rc == 0) {
+        rc = keep_all(sse); /* the piece goes away */
     }
     return rc < 0 ? fail(sse, rc, err) : rc;
 }

@@ -18,7 +18,8 @@
 
 #define AH_SSE_LIMIT (16u * 1024 * 1024) /* the usual limit of a line and of an event */
 
-/* All borrowed from the parser until the next call on it; none is NUL-terminated text. */
+/* All borrowed from the parser, or from the piece that was fed, until the next call on the parser;
+ * none is NUL-terminated text. */
 struct ah_sse_event {
     const char *name; /* "message" when the stream gave none */
     size_t name_len;
@@ -28,13 +29,20 @@ struct ah_sse_event {
     size_t id_len;
 };
 
+/* The value of a field: part of the piece that was fed as long as that is there, else a copy. */
+struct ah_sse_value {
+    const char *bytes;
+    size_t len;
+    struct ah_buf copy;
+};
+
 /* The fields are private. */
 struct ah_sse {
-    const char *input, *end;  /* what is left of the piece that was fed */
-    const char *next_lf;      /* the first LF in [input, end], `end` if none; valid if >= input */
-    const char *next_cr;      /* the same for CR */
-    struct ah_buf line;       /* the start of a line whose end has not come */
-    struct ah_buf data, name; /* of the event being collected */
+    const char *input, *end; /* what is left of the piece that was fed */
+    const char *next_lf;     /* the first LF in [input, end], `end` if none; valid if >= input */
+    const char *next_cr;     /* the same for CR */
+    struct ah_buf line;      /* the start of a line whose end has not come */
+    struct ah_sse_value data, name; /* of the event being collected; data NULL: no line of it yet */
     struct ah_buf id;
     size_t limit;
     int64_t retry_ms;

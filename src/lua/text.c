@@ -2,6 +2,7 @@
 #include "binding.h"
 #include "box.h"
 
+#include "core/json_string.h"
 #include "core/text.h"
 
 #include <errno.h>
@@ -91,6 +92,77 @@ static int text_width(lua_State *L)
     return 1;
 }
 
+/* ---- JSON strings ---- */
+
+/* The byte at the place given as argument 2 has to be a quote; returns the one behind it. */
+static const char *check_quote(lua_State *L, const char *json, size_t len)
+{
+    lua_Integer pos = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, pos >= 1 && (size_t)pos <= len && json[pos - 1] == '"', 2,
+                  "expected the place of a quote");
+    return json + pos;
+}
+
+static int text_quote(lua_State *L)
+{
+    size_t len;
+    const char *in = check_text(L, 1, &len);
+    struct ah_buf *out = ah_box_new(L);
+    check_rc(L, ah_json_string_quote(in, len, out));
+    ah_box_push(L, out);
+    return 1;
+}
+
+static int text_quote_end(lua_State *L)
+{
+    size_t len;
+    const char *json = check_text(L, 1, &len);
+    const char *quote = ah_json_string_end(check_quote(L, json, len), json + len);
+    if (quote == NULL) {
+        return 0;
+    }
+    lua_pushinteger(L, quote - json + 1);
+    return 1;
+}
+
+/* Pushes nil, the place and what is wrong there. */
+static int push_wrong(lua_State *L, ptrdiff_t at, const char *what)
+{
+    lua_pushnil(L);
+    lua_pushinteger(L, at + 1);
+    lua_pushstring(L, what);
+    return 3;
+}
+
+static int text_unquote(lua_State *L)
+{
+    size_t len;
+    const char *json = check_text(L, 1, &len);
+    const char *from = check_quote(L, json, len);
+    const char *quote = ah_json_string_end(from, json + len);
+    if (quote == NULL) {
+        return push_wrong(L, from - json - 1, "string without an end");
+    }
+    size_t inside = (size_t)(quote - from);
+    if (ah_json_string_plain(from, inside) == inside) {
+        lua_pushlstring(L, from, inside);
+    } else {
+        size_t at = 0;
+        bool is_control = false;
+        struct ah_buf *out = ah_box_new(L);
+        int rc = ah_json_string_decode(from, inside, out, &at, &is_control);
+        if (rc == -EINVAL) {
+            return push_wrong(L, from - json + (ptrdiff_t)at,
+                              is_control ? "control character in a string"
+                                         : "invalid escape in a string");
+        }
+        check_rc(L, rc);
+        ah_box_push(L, out);
+    }
+    lua_pushinteger(L, quote - json + 2);
+    return 2;
+}
+
 /* ---- the filter: its state is in the userdata, there is nothing to free ---- */
 
 static int text_filter(lua_State *L)
@@ -132,7 +204,8 @@ int luaopen_agenthost_text(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"clean", text_clean},     {"escape", text_escape}, {"filter", text_filter},
-        {"preview", text_preview}, {"width", text_width},   {NULL, NULL},
+        {"preview", text_preview}, {"quote", text_quote},   {"quote_end", text_quote_end},
+        {"unquote", text_unquote}, {"width", text_width},   {NULL, NULL},
     };
     static const luaL_Reg filter_methods[] = {
         {"feed", filter_feed},

@@ -10,6 +10,7 @@ describe("a conversation that becomes too long", function()
 
   before_each(function()
     t = case.new()
+    t.models = { { id = "claude-test-1", max_input_tokens = 112000, max_tokens = 16000 } }
   end)
 
   after_each(function()

@@ -107,7 +107,8 @@ describe("the model", function()
   it("that nobody knows gives a list of names; one without a key says which", function()
     local result = run({}, "-p", "x", "--model", "gpt")
     assert.matches("unknown model 'gpt': expected anthropic/<id>, openai/<id>, "
-      .. "openai-responses/<id>, ollama/<id>, llamacpp, llamacpp/<id> or scripted/<file.lua>",
+      .. "openai-responses/<id>, ollama/<id>, llamacpp, llamacpp/<id>, scripted/<file.lua> or "
+      .. "replay/<file.jsonl>",
       result.stderr, 1, true)
     result = run({}, "-p", "x", "--model", "openai/gpt-x")
     assert.matches("the model openai/gpt-x needs a key: set OPENAI_API_KEY", result.stderr, 1, true)

@@ -236,7 +236,38 @@ describe("the interactive agent", function()
     say("One")
     local screen = wait_answer("The whole answer.")
     assert.truthy(screen:find("trying again in", 1, true), screen)
-    assert.truthy(screen:find("discarded", 1, true), screen)
+    assert.truthy(screen:find("Half an answer\nthe text above was cut off and is discarded", 1,
+      true), screen)
+    local discarded
+    for _, entry in ipairs((t.place:session())) do
+      discarded = entry.type == "discarded" and entry or discarded
+    end
+    assert.equal(#"Half an answer", discarded.length)
+    assert.equal("CUT", discarded.code)
+    assert.truthy(discarded.reason:find("closed the connection", 1, true))
+    assert.equal(2, #t.place:messages())
+    assert.equal(1, #t.server.requests()[2].body.messages)
+  end)
+
+  it("counts down to the next try, in the status line", function()
+    t:script({ fault = { status = 529, message = "busy", headers = { ["retry-after"] = "3" } } },
+      { text = "The answer." })
+    start({ width = 140 })
+    say("One")
+    term:wait_for("busy[^\n]*; trying again in 3.0 s %(1 of 4%)", SLOW)
+    term:wait_for("\n[^\n]* trying again in 1 s ·[^\n]*> *$", SLOW)
+    local screen = wait_answer("The answer.")
+    assert.equal(1, case.count(screen, "trying again"), screen)
+  end)
+
+  it("does not rewrite lines where the terminal cannot", function()
+    t:script({ fault = { status = 529, headers = { ["retry-after"] = "1.5" } } },
+      { text = "The answer." })
+    start({ width = 140, env = { TERM = "dumb" } })
+    say("One")
+    local screen = wait_answer("The answer.")
+    assert.truthy(screen:find("trying again in 1.5 s (1 of 4)\n", 1, true), screen)
+    assert.equal(1, case.count(screen, "trying again"), screen)
   end)
 
   it("at the end names the tasks that run, and ends them", function()
@@ -388,7 +419,7 @@ describe("the interactive agent", function()
 
   it("works with TERM=dumb", function()
     t:serve({ text = "Heard." })
-    start({ env = { TERM = "dumb" } })
+    start({ width = 140, env = { TERM = "dumb" } })
     say("hello")
     wait_answer("Heard.")
     say("q")

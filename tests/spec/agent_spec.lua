@@ -133,7 +133,9 @@ describe("agent", function()
       second.usage = { input_tokens = 20, cache_read_input_tokens = 5 }
       local made = place:new({ first, second }, { tools = { tool("t", function() end) } })
       assert(made:run("x"))
-      assert.same({ input_tokens = 30, output_tokens = 1, cache_read_input_tokens = 5 }, made.usage)
+      local total = made.usage.total
+      assert.same({ 2, 30, 1, 5, 0 }, { total.calls, total.input_tokens, total.output_tokens,
+        total.cache_read_input_tokens, total.cache_creation_input_tokens })
     end)
 
     it("without input and notices has nothing to say", function()
@@ -189,6 +191,31 @@ describe("agent", function()
       local waits = events_of(made, "retry")
       assert.equal(1, #waits)
       assert.same({ "busy", 0.01 }, { waits[1].wait.message, waits[1].wait.delay })
+    end)
+
+    it("says in the session, and to who listens, that what it showed does not count", function()
+      local function cut(retryable)
+        return function(_, _, on_event)
+          on_event({ type = "text", text = "Hälf" })
+          on_event({ type = "text", text = " an answer" })
+          return nil, "cut", "CUT", { retryable = retryable, partial = true, retry_after = 0.01 }
+        end
+      end
+      local made = place:new({ cut(true), cut(false), reply("now") })
+      assert.equal("CUT", (select(3, made:run("a"))))
+      local told = events_of(made, "discarded")
+      assert.equal(2, #told)
+      assert.same({ length = 14, reason = "cut", code = "CUT" }, told[1].discarded)
+      local file <close> = io.open(made.session.dir .. "/session.jsonl")
+      local kept = {}
+      for line in file:lines() do
+        local entry = json.decode(line)
+        kept[#kept + 1] = entry.type == "discarded" and entry.length or nil
+      end
+      assert.same({ 14, 14 }, kept)
+      assert.equal(1, #made.conversation:messages())
+      assert.equal("now", assert(made:run()).text)
+      assert.equal(2, #events_of(made, "discarded"))
     end)
 
     it("that raises is raised, with a traceback", function()
@@ -416,6 +443,16 @@ describe("agent", function()
       on(made, "retry", function() made:interrupt() end)
       assert.equal("INTERRUPTED", (select(3, made:run("go"))))
       assert.equal(1, #made.conversation:messages())
+    end)
+
+    it("just before a call fails is no reason to try again", function()
+      local made
+      made = place:new({ function()
+        made:interrupt()
+        return nil, "cut", "CUT", { retryable = true, retry_after = 0.001 }
+      end, reply("now") })
+      assert.equal("INTERRUPTED", (select(3, made:run("go"))))
+      assert.equal(1, made.provider.calls)
     end)
 
     it("stops tools: each call has one result, and the run ends", function()

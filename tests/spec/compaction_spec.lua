@@ -230,7 +230,7 @@ describe("compaction", function()
       assert.is_true(event.before >= 90000 and event.after < event.before)
       assert.equal(1, #events_of(made, "compaction"))
       assert.equal(1, #events_of(made, "compaction_start"))
-      assert.equal(90000 - 15 + 9000 - 15 + 7, made.usage.input_tokens)
+      assert.equal(90000 - 15 + 9000 - 15 + 7, made.usage.total.input_tokens)
       same_as_on_disk(made)
     end)
 

@@ -307,6 +307,33 @@ describe("agenthost.http", function()
       assert.same({ message, code }, { broken:error() })
     end)
 
+    it("keeps the bytes a second time, however they were read", function()
+      local whole = ": hello\n\nevent: a\ndata: 1\ndata: 2\nid: 7\n\ndata:3\r\n\r\ndata: lost"
+      local function open(path)
+        return assert(http.stream({ url = base .. path, keep = true }))
+      end
+      local stream <close> = open("/events")
+      local parts = {}
+      for _ in stream:events() do
+        parts[#parts + 1] = stream:kept()
+      end
+      parts[#parts + 1] = stream:kept()
+      assert.equal(whole, table.concat(parts))
+      local rest <close> = open("/events")
+      assert.equal(whole, rest:rest())
+      assert.same({ whole, "" }, { rest:kept(), rest:kept() })
+      local broken <close> = open("/broken")
+      broken:event()
+      while broken:event() do end
+      broken:close()
+      assert.equal("data: 1\n\ndata: 2\n\n", broken:kept())
+      local ok, message = pcall(function()
+        http.stream({ url = base .. "/x" }):kept()
+      end)
+      assert.is_false(ok)
+      assert.truthy(message:find("http_spec.lua:%d+: the stream keeps nothing"))
+    end)
+
     it("bounds an event", function()
       local stream <close> = assert(http.stream({ url = base .. "/byte-event", max_event = 1000 }))
       local event, message, code = stream:event()

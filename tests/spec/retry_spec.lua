@@ -128,6 +128,42 @@ describe("retry.call", function()
     assert.matches("allowed %(after 2 tries%)$", (select(2, retry.call(fn, policy()))))
   end)
 
+  it("gives up when the time is over, before a wait that would end too late", function()
+    local clock = 1000
+    local p = policy({ tries = 100, max_elapsed = 10, now = function() return clock end })
+    p.sleep = function(seconds) clock = clock + seconds end
+    local fn, calls = script({ busy })
+    local _, message, code = retry.call(function()
+      clock = clock + 1
+      return fn()
+    end, p)
+    assert.equal("busy; no more tries after 10 s (max_elapsed in defaults.retry) (after 4 tries)",
+      message) -- failures at 0, 1.5, 3.5 and 6.5; the next would be at 11.5
+    assert.equal("OVERLOADED", code)
+    assert.equal(4, calls())
+  end)
+
+  it("counts that time from the first failure: a long reply may break off", function()
+    local clock = 0
+    local p = policy({ max_elapsed = 10, now = function() return clock end })
+    local fn = script({ busy, { "reply" } })
+    assert.equal("reply", (retry.call(function()
+      clock = clock + 3600
+      return fn()
+    end, p)))
+  end)
+
+  it("tells the seconds that are left", function()
+    local fn = script({ { nil, "slow", "RATE_LIMIT", { retryable = true, retry_after = 2.5 } },
+      { "reply" } })
+    local p, told = policy(), {}
+    retry.call(fn, p, nil, function(wait, left)
+      told[#told + 1] = wait.message .. " " .. left
+    end)
+    assert.same({ 0.5, 1, 1 }, p.slept)
+    assert.same({ "slow 2", "slow 1", "slow 0" }, told)
+  end)
+
   it("says when what was shown does not count", function()
     local fn = script({ { nil, "cut", "CUT", { retryable = true, partial = true } }, { "reply" } })
     local partial

@@ -17,6 +17,7 @@ local M = {}
 ---@field place support.program.Place
 ---@field server? support.fake.Server
 ---@field refusals_expected? boolean
+---@field models? table that the server lists, if not its usual one
 local Case = {}
 Case.__index = Case
 
@@ -28,7 +29,7 @@ end
 --- Starts the server. Rules with `times = 1` are used one after the other.
 ---@param ... table rules
 function Case:serve(...)
-  self.server = fake.start({ rules = { ... } })
+  self.server = fake.start({ rules = { ... }, models = self.models })
   return self.server
 end
 

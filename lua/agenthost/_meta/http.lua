@@ -1,7 +1,7 @@
 ---@meta agenthost.http
 
 ---HTTP and HTTPS requests, and streams of bytes or server-sent events. Implemented in
----src/lua/http.c over libcurl (src/core/http.h).
+---src/lua/http.c and http_stream.c over libcurl (src/core/http.h).
 ---
 ---Inside `async.run` a call that waits lets the other jobs go on; outside it blocks. When the job is
 ---cancelled the reason is raised out of the wait; a request that was waited for is then closed.
@@ -43,6 +43,7 @@ local http = {}
 ---@field max_event? integer  most bytes of one server-sent event, default 16 MiB
 ---@field ca_file? string  PEM file of the certificates to trust, in place of the system's
 ---@field redirects? integer  most redirects to follow, 0 to 20; default 5 for GET and HEAD, else 0 (the 3xx is then the answer). Keys and other headers do not go along to another host
+---@field keep? boolean  of a stream: keep the bytes of the body a second time, for kept(); default false. At most 256 MiB between two calls
 
 ---@class agenthost.http.Response
 ---@field status integer  also 4xx and 5xx: an answer is not a failure
@@ -71,7 +72,23 @@ function http.request(options) end
 ---@return agenthost.http.Code? code
 function http.stream(options) end
 
----Using a closed stream raises "stream is closed"; the fields, close() and error() stay.
+---@class agenthost.http.Replay
+---@field status? integer  default 200
+---@field headers? table<string, string>
+---@field body? string  the unpacked bytes, default ""
+---@field error? string[]  { message, code }: the stream fails with them behind the body; without it the body is complete
+---@field url? string  default ""
+---@field keep? boolean  as in agenthost.http.Options
+
+---A stream whose bytes were recorded: it behaves like one of `http.stream` whose whole answer has
+---come, and sends nothing.
+---@param answer agenthost.http.Replay
+---@return agenthost.http.Stream? stream
+---@return string? message
+---@return agenthost.http.Code? code  "EINVAL": a header has a NUL in it, or the code of the error is longer than 31 bytes
+function http.replay(answer) end
+
+---Using a closed stream raises "stream is closed"; the fields, close(), error() and kept() stay.
 ---@class agenthost.http.Stream
 ---@field status integer
 ---@field headers table<string, string>  as in agenthost.http.Response
@@ -97,22 +114,32 @@ function Stream:rest(max) end
 ---@field data string  its lines joined with "\n"
 ---@field id? string  the last id that the stream gave, maybe with an earlier event
 
+---@class agenthost.http.EventOptions
+---@field join? string[]  markers, at most 8: texts that end with the first quote of a JSON string, like `"text_delta","text":"`. Events that have come and lie unread one behind the other, and whose data is equal but for the string behind the first of these markers that occurs in it, come as one event with the strings put together, of at most 64 KiB (or max_event). A reader that keeps up gets each event by itself; nothing waits for others to join
+
 ---Waits for the next server-sent event. From the first call on, read() and rest() raise. An event
 ---that is not complete when the stream ends is not given.
+---@param options? agenthost.http.EventOptions  hold from now on; nil: as before
 ---@return agenthost.http.Event? event  nil at the end
 ---@return string? message
 ---@return agenthost.http.Code? code
-function Stream:event() end
+function Stream:event(options) end
 
 ---For a generic `for` over the events. Ends at the end and at a failure: ask error() then.
+---@param options? agenthost.http.EventOptions  hold from now on; nil: as before
 ---@return fun(stream: agenthost.http.Stream): agenthost.http.Event? next
 ---@return agenthost.http.Stream stream
-function Stream:events() end
+function Stream:events(options) end
 
 ---Why the stream failed; nothing when it has not.
 ---@return string? message
 ---@return agenthost.http.Code? code
 function Stream:error() end
+
+---The bytes of the body that came since the last call, read or not, as the server sent them (but
+---unpacked). Also of a closed stream. Raises unless the stream was opened with `keep`.
+---@return string bytes
+function Stream:kept() end
 
 ---Ends the transfer, if it has not ended, and frees all. May be called again.
 function Stream:close() end

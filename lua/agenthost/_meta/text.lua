@@ -3,7 +3,7 @@
 ---Bytes of unknown origin, made safe to show to a model or on a terminal: UTF-8 is repaired (each
 ---invalid part becomes U+FFFD); escape sequences, controls other than `\n` and `\t`, and characters
 ---that hide or reorder text (bidi controls, U+FEFF, tag characters) are removed. Implemented in
----src/core/text.c.
+---src/core/text.c. Also the strings of JSON, for agenthost.json (src/core/json_string.c).
 ---
 ---Wrong arguments raise an error at the caller's line; a number is not taken for a string.
 local text = {}
@@ -43,6 +43,27 @@ function text.escape(s) end
 ---@param s string
 ---@return integer
 function text.width(s) end
+
+---`s` as a JSON string with its quotes: always the same bytes for the same text. Broken UTF-8
+---becomes U+FFFD.
+---@param s string
+---@return string
+function text.quote(s) end
+
+---The place of the quote that ends the JSON string whose first quote is at `pos`.
+---@param json string
+---@param pos integer  raises when no quote is there
+---@return integer? pos  nil: there is no end
+function text.quote_end(json, pos) end
+
+---What the JSON string whose first quote is at `pos` stands for. Broken UTF-8 and lone surrogates
+---become U+FFFD.
+---@param json string
+---@param pos integer  raises when no quote is there
+---@return string? s  nil when it is not valid
+---@return integer pos  behind the string, or where it is wrong
+---@return string? what  is wrong
+function text.unquote(json, pos) end
 
 ---@class agenthost.text.FilterOptions
 ---@field cr? "drop"|"newline"  what becomes of a `\r` without `\n` behind it, default "drop"

@@ -1,5 +1,6 @@
 --- How long the next prompt is, and how long it may be, in tokens.
 local defaults = require("agenthost.defaults")
+local models = require("agenthost.models")
 local json = require("agenthost.json")
 
 ---@class agenthost.PromptSize
@@ -18,12 +19,6 @@ function M.new(agent)
   }, Size)
 end
 
--- Tokens of prompt and reply together. May wait for the server.
-local function context_window(provider)
-  local info = provider.model_info and provider:model_info()
-  return info and info.context_window or defaults.compaction.context_window
-end
-
 --- Tokens that a prompt may have, when that is known without asking the server.
 ---@return integer?
 function Size:known_limit()
@@ -39,7 +34,7 @@ end
 function Size:limit()
   local provider = self.agent.provider
   if self.limits.provider ~= provider then
-    self.limits = { provider = provider, window = context_window(provider) }
+    self.limits = { provider = provider, window = models.limits(provider).context_window }
   end
   return self:known_limit()
 end

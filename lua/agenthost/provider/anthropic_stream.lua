@@ -11,6 +11,11 @@ local M = {}
 -- A reply with one of these was cut off by a limit.
 local CUT <const> = { max_tokens = true, model_context_window_exceeded = true }
 
+-- Deltas that lie unread one behind the other come as one.
+local JOIN <const> = { join = {
+  '"text_delta","text":"', '"thinking_delta","thinking":"', '"input_json_delta","partial_json":"',
+} }
+
 ---@class agenthost.Block
 ---@field type string "text", "thinking", "tool_use", ...; also types that agenthost does not know
 ---@field json string the whole block as JSON on one line, ready to be sent back
@@ -32,6 +37,7 @@ Accumulator.__index = Accumulator
 function M.new(on_event)
   return setmetatable({
     on_event = on_event,
+    join = JOIN,
     done = false,
     partial = false,
     usage = {},

@@ -5,6 +5,8 @@ local defaults = require("agenthost.defaults")
 local discover = require("agenthost.provider.discover")
 local openai = require("agenthost.provider.openai")
 local openai_responses = require("agenthost.provider.openai_responses")
+local record = require("agenthost.record")
+local replay = require("agenthost.provider.replay")
 local scripted = require("agenthost.provider.scripted")
 local sys = require("agenthost.sys")
 
@@ -14,7 +16,7 @@ local HOW_TO = "set ANTHROPIC_API_KEY (and ANTHROPIC_MODEL) or OPENAI_API_KEY (a
   .. "or say --model"
 
 local NAMES <const> = "anthropic/<id>, openai/<id>, openai-responses/<id>, ollama/<id>, llamacpp, "
-  .. "llamacpp/<id> or scripted/<file.lua>"
+  .. "llamacpp/<id>, scripted/<file.lua> or replay/<file.jsonl>"
 
 local MAX_NAMED <const> = 5 -- models that a message lists
 
@@ -51,7 +53,17 @@ local function own_server(name, id, url)
   })
 end
 
+local function absolute(path, base_dir)
+  return path:sub(1, 1) == "/" and path or base_dir .. "/" .. path
+end
+
+local function from_recording(path, base_dir)
+  local lenient = variable("AGENTHOST_REPLAY") == "lenient"
+  return replay.from_file(absolute(path, base_dir), { lenient = lenient })
+end
+
 local makers = {
+  replay = from_recording,
   anthropic = function(id)
     if not has_anthropic() then
       error("the model anthropic/" .. id .. " needs a key: set ANTHROPIC_API_KEY, or "
@@ -77,7 +89,10 @@ local makers = {
     if path == "demo" then
       return scripted.demo()
     end
-    return scripted.from_file(path:sub(1, 1) == "/" and path or base_dir .. "/" .. path)
+    if path:find("%.jsonl$") then
+      return from_recording(path, base_dir)
+    end
+    return scripted.from_file(absolute(path, base_dir))
   end,
 }
 
@@ -94,18 +109,23 @@ local function from_name(model, base_dir)
   error(("unknown model '%s': expected %s"):format(model, NAMES), 0)
 end
 
+--- The provider for a local server that was found, with the first model that it lists.
+---@param server agenthost.LocalServer
+---@return agenthost.Provider
+function M.of_server(server)
+  if server.api == "anthropic" then
+    return anthropic.new({ model = server.model, base_url = server.url })
+  end
+  return own_server(server.name, server.model, server.url)
+end
+
 -- A local server on its usual port, if one answers at once.
 local function from_local_server()
   local server = discover.find()[1]
   if not server then
     return nil
   end
-  local provider
-  if server.api == "anthropic" then
-    provider = anthropic.new({ model = server.model, base_url = server.url })
-  else
-    provider = own_server(server.name, server.model, server.url)
-  end
+  local provider = M.of_server(server)
   provider.note = ("no key is set; using %s from the local server %s"):format(
     server.model, server.url)
   return provider
@@ -153,16 +173,15 @@ end
 --- The provider for a model. Of keys for both services Anthropic's is used, unless the model's name
 --- says otherwise.
 ---@param model? string "anthropic/<id>", "openai/<id>" (Chat Completions), "openai-responses/<id>",
----  "ollama/<id>" (OLLAMA_HOST), "llamacpp" or "llamacpp/<id>", "scripted/<file>"; nil: from the
----  environment
+---  "ollama/<id>" (OLLAMA_HOST), "llamacpp" or "llamacpp/<id>", "scripted/<file>", "replay/<file>";
+---  nil: from the environment
 ---@param base_dir string where the path of a scripted model starts
 ---@return agenthost.Provider provider its field `note`, if any, is a line for the user; raises when
 ---  there is no such model
 function M.new(model, base_dir)
-  if model == nil then
-    return from_environment()
-  end
-  return from_name(model, base_dir)
+  local provider = model == nil and from_environment() or from_name(model, base_dir)
+  provider.recorder = record.from_env()
+  return provider
 end
 
 return M

@@ -59,6 +59,11 @@ add("tasks", nil, "the tasks of this session, against time", function(repl)
   return #rows > 0 and table.concat(rows, "\n") or "no tasks"
 end, true)
 
+add("usage", nil, "tokens and cost of this session", function(repl)
+  local agent = repl.agent
+  return table.concat(agent.usage:lines(agent.max_budget_usd), "\n")
+end, true)
+
 add("kill", "ID", "end a task and all its processes", function(repl, argument)
   local found, message = find_task(repl, argument)
   if not found then

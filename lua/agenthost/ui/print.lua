@@ -13,6 +13,7 @@ local M = {}
 
 --- Exit codes beyond 0 and 1.
 M.EXIT_TASKS_STOPPED = 4 -- background tasks were ended at --wait-tasks
+M.EXIT_MAX_BUDGET = 5 -- the budget (--max-budget-usd) is used up
 local EXIT_SIGNAL = { INT = 130, TERM = 143, HUP = 129 }
 
 local function say(line)
@@ -27,6 +28,7 @@ end
 -- What stream-json and json call a result.
 local subtypes = {
   MAX_TURNS = "error_max_turns",
+  MAX_BUDGET = "error_max_budget_usd",
 }
 
 ---@class agenthost.Print
@@ -64,11 +66,8 @@ function Print:on_event(event)
   if event.type == "retry" then
     say(("%s; trying again in %.1f s (%d of %d)"):format(
       event.wait.message, event.wait.delay, event.wait.try, event.wait.tries))
-  elseif event.type == "model_start" then
-    self.called = sys.now()
   elseif event.type == "reply" then
     self.turns = self.turns + 1
-    self.api_seconds = self.api_seconds + sys.now() - self.called
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
   elseif event.type == "log" and self.options.verbose then
@@ -160,7 +159,7 @@ end
 
 -- Counts from here on.
 function Print:begin()
-  self.turns, self.api_seconds, self.started = 0, 0, sys.now()
+  self.turns, self.started = 0, sys.now()
   self.agent.permission.denials = {}
 end
 
@@ -175,6 +174,7 @@ function Print:report(result, message, code)
       self:write(result.text .. newline)
     end
   else
+    local used = self.agent.usage:result()
     self:line({
       type = "result",
       subtype = is_error and (subtypes[code] or "error_during_execution") or "success",
@@ -182,9 +182,11 @@ function Print:report(result, message, code)
       result = result and result.text or message,
       num_turns = self.turns,
       duration_ms = math.floor((sys.now() - self.started) * 1000),
-      duration_api_ms = math.floor(self.api_seconds * 1000),
+      duration_api_ms = used.duration_api_ms,
       permission_denials = json.array(self.agent.permission.denials),
-      usage = json.object(self.agent.usage),
+      total_cost_usd = used.total_cost_usd,
+      usage = used.usage,
+      modelUsage = used.modelUsage,
     })
   end
   if result and result.stop_reason ~= "end_turn" and result.stop_reason ~= "stop_sequence" then
@@ -249,6 +251,9 @@ function M.run(agent, prompt, options)
     self:say_goodbye()
     if self.exit_signal then
       return EXIT_SIGNAL[self.exit_signal]
+    end
+    if code == "MAX_BUDGET" and not self.write_failed then
+      return M.EXIT_MAX_BUDGET
     end
     if self.failed or self.write_failed then
       return 1

@@ -55,9 +55,13 @@ function show.retry(repl, event)
   repl.screen:end_text()
   repl.screen:dim(("%s; trying again in %.1f s (%d of %d)"):format(
     words.shorten(wait.message, 200), wait.delay, wait.try, wait.tries))
-  if wait.partial then
-    repl.screen:dim("the text above was cut off and is discarded")
-  end
+end
+
+function show.discarded(repl)
+  repl.filter:finish() -- what it has held back is discarded, too
+  repl.streaming = false
+  repl.screen:end_text()
+  repl.screen:dim("the text above was cut off and is discarded")
 end
 
 function show.compaction_start(repl)

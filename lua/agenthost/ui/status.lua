@@ -39,9 +39,9 @@ end
 local function working_prompt(self)
   local what, since = activity(self)
   local parts = {}
-  local usage = self.agent.usage
-  local tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0)
-    + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+  local used = self.agent.usage.session
+  local tokens = used.input_tokens + used.output_tokens + used.cache_read_input_tokens
+    + used.cache_creation_input_tokens
   parts[#parts + 1] = since and words.duration((sys.now() - since) // 1)
   parts[#parts + 1] = tokens > 0 and words.count(tokens) .. " tokens" or nil
   parts[#parts + 1] = tasks_running(self)
@@ -111,7 +111,11 @@ function Status:on_event(event)
   if event.type == "model_start" then
     self.model_since, self.waiting = sys.now(), nil
   elseif event.type == "retry" then
-    self.model_since, self.waiting = sys.now(), "waiting to try again"
+    self.model_since = sys.now()
+    self.waiting = ("trying again in %.0f s"):format(math.ceil(event.wait.delay))
+  elseif event.type == "retry_tick" then
+    self.waiting = event.left > 0 and ("trying again in %d s"):format(event.left)
+      or "trying again"
   elseif event.type == "tool_start" then
     event.call.since = sys.now()
     table.insert(self.tools, event.call)

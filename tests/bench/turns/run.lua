@@ -9,7 +9,7 @@ local turns <const> = math.tointeger(tonumber(arg[1] or 5000))
 local window <const> = math.tointeger(tonumber(arg[2] or 200000))
 local BLOCKS <const> = 10 -- lines of the table
 
-defaults.compaction.context_window = window
+defaults.limits.context_window = window
 
 -- Answers at once, with numbers as a server would count them.
 local provider = { name = "bench", model = "bench/none", bytes = 0, sums = 0, sum_seconds = 0 }
