@@ -1,8 +1,8 @@
 --- JSON text to Lua values and back: strict (RFC 8259), byte-stable, whole numbers stay integers.
 ---
 --- Lua, but for the strings, in which most of the bytes are (agenthost.text). What lua-cjson 2.1.0
---- gets wrong (floats only, `[]` as `{}`, raw control characters, "1.", text after a NUL) can only be
---- put right by reading the text again, and that measured slower than this. It lends its `null`.
+--- gets wrong (floats only, `[]` as `{}`, raw control characters, "1.", text after a NUL) can only
+--- be put right by reading the text again, and that measured slower than this. It lends its `null`.
 
 local cjson = require("cjson")
 local text_module = require("agenthost.text")
@@ -272,6 +272,7 @@ end
 ---@param value any
 ---@return string text
 function M.encode(value)
+  if type(value) == "string" then return quote(value) end -- it may be long
   local buf = {}
   put(buf, 0, value, 0, {})
   return table.concat(buf)

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define BUFFER_SIZE 131072L /* bytes that libcurl reads at once */
+
 void ah_http_options_init(struct ah_http_options *options)
 {
     *options = (struct ah_http_options){
@@ -289,6 +291,7 @@ static void apply_fixed(struct ah_http_request *request)
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_detail);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "agenthost/" AH_VERSION);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
