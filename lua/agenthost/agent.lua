@@ -76,6 +76,7 @@ function Agent:call_model(turn)
     tools = self.tools:definitions(),
     messages_json = function() return self.conversation:messages_json() end,
     messages = function() return self.conversation:messages() end,
+    pieces = self.conversation.pieces,
     max_tokens = self.max_tokens,
     extra = self.extra,
   }

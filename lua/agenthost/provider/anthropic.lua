@@ -4,6 +4,7 @@ local anthropic_stream = require("agenthost.provider.anthropic_stream")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local http = require("agenthost.http")
+local joined = require("agenthost.joined")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local sys = require("agenthost.sys")
@@ -26,6 +27,7 @@ local JOIN <const> = { join = {
 ---@field tools? table[] { name, description, input_schema } each
 ---@field messages_json fun(): string the messages as JSON text, ready to be sent
 ---@field messages? fun(): table[] the same, decoded
+---@field pieces? agenthost.Piece[] the same, as the conversation holds them: they never change
 ---@field max_tokens integer
 ---@field tool_choice? table
 ---@field extra? table what the user asked for in so many words ({ temperature = 0.5 }): merged into
@@ -63,7 +65,7 @@ local MEMBERS <const> = {
   "model", "max_tokens", "system", "tools", "tool_choice", "messages", "stream", "cache_control",
 }
 
--- The body: always the same bytes for the same request, so that a prompt cache finds them.
+-- The parts of the body: the same bytes for the same request, so that a prompt cache finds them.
 local function body_of(self, request)
   local has_tools = request.tools ~= nil and #request.tools > 0
   local has_system = request.system ~= nil and request.system ~= ""
@@ -73,7 +75,7 @@ local function body_of(self, request)
     system = has_system and json.encode({ { type = "text", text = request.system } }) or nil,
     tools = has_tools and tools_json(self, request.tools) or nil,
     tool_choice = has_tools and request.tool_choice and json.encode(request.tool_choice) or nil,
-    messages = request.messages_json(),
+    messages = request.pieces and self.joined:parts(request.pieces) or request.messages_json(),
     stream = "true",
     cache_control = self.cache and '{"type":"ephemeral"}' or nil,
   }
@@ -93,11 +95,13 @@ local function body_of(self, request)
     if values[name] and not seen[name] then
       seen[name] = true
       parts[#parts + 1] = (#parts == 0 and "{" or ",") .. json.encode(name) .. ":"
-      parts[#parts + 1] = values[name]
+      local value = values[name]
+      value = type(value) == "table" and value or { value }
+      table.move(value, 1, #value, #parts + 1, parts)
     end
   end
   parts[#parts + 1] = "}"
-  return table.concat(parts)
+  return parts
 end
 
 -- ---- the call ----------------------------------------------------------------------------------
@@ -280,6 +284,7 @@ function M.new(opts)
     http = opts.http or defaults.http,
     cache = opts.cache ~= false,
     encoded_tools = setmetatable({}, { __mode = "k" }), -- definition -> JSON
+    joined = joined.new(),
   }, Provider)
 end
 
