@@ -15,6 +15,7 @@ for _ in range(rounds):
         done = subprocess.run([agenthost, "turns.lua", url, str(n), str(count)], check=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         lines = [list(map(float, line.split())) for line in done.stdout.splitlines()]
+        lines = [line + [line[0] - line[2]] for line in lines]  # beyond the bytes, pair by pair
         values[n].append([statistics.median(column) for column in zip(*lines)])
 server.stdin.close()
 server.wait()
@@ -28,10 +29,9 @@ def spread(numbers, form="%.0f"):
 print("| messages | body, KB | turn: CPU, µs | time, µs | bytes alone: CPU, µs | time, µs "
       "| beyond the bytes: CPU, µs | of that of 10 messages |")
 print("|---|---|---|---|---|---|---|---|")
-first = [row[0] - row[2] for row in values[min(TURNS)]]
+first = [row[-1] for row in values[min(TURNS)]]
 for n, rows in values.items():
-    cpu, time, wire_cpu, wire_time, size = zip(*rows)
-    beyond = [a - b for a, b in zip(cpu, wire_cpu)]
+    cpu, time, wire_cpu, wire_time, size, beyond = zip(*rows)
     print(f"| {n:,} | {size[0] / 1000:,.0f} | {spread(cpu)} | {spread(time)} | {spread(wire_cpu)} "
           f"| {spread(wire_time)} | {spread(beyond)} "
           f"| {spread([b / f for b, f in zip(beyond, first)], '%.2f')} |")
