@@ -201,7 +201,7 @@ static char *copy_body(const struct ah_http_options *options, size_t *ret_len)
 {
     const struct ah_http_part whole = {options->body, options->body_len};
     const struct ah_http_part *parts = options->parts;
-    size_t count = options->part_count;
+    size_t count = parts != NULL ? options->part_count : 0;
     if (options->body != NULL) {
         parts = &whole;
         count = 1;
