@@ -3,6 +3,7 @@
 --- A piece is a role and some content blocks. Pieces of the same role that follow each other (tool
 --- results, then the user's words, then notices) are one message on the wire: an API wants the
 --- roles to alternate, and the file on disk wants every piece at once.
+local joined = require("agenthost.joined")
 local json = require("agenthost.json")
 
 ---@class agenthost.Piece
@@ -60,24 +61,8 @@ end
 --- The messages as JSON text, roles alternating.
 ---@return string
 function Conversation:messages_json()
-  local out, n = {}, 0
-  for i, piece in ipairs(self.pieces) do
-    local before, after = self.pieces[i - 1], self.pieces[i + 1]
-    if before and before.role == piece.role then
-      n = n + 1
-      out[n] = ","
-    else
-      n = n + 1
-      out[n] = (before and "," or "") .. '{"role":"' .. piece.role .. '","content":['
-    end
-    n = n + 1
-    out[n] = piece.blocks
-    if not after or after.role ~= piece.role then
-      n = n + 1
-      out[n] = "]}"
-    end
-  end
-  return "[" .. table.concat(out) .. "]"
+  self.joined = self.joined or joined.new()
+  return table.concat(self.joined:parts(self.pieces))
 end
 
 --- The messages as tables, decoded anew.

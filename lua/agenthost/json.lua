@@ -272,6 +272,7 @@ end
 ---@param value any
 ---@return string text
 function M.encode(value)
+  if type(value) == "string" then return quote(value) end -- it may be long
   local buf = {}
   put(buf, 0, value, 0, {})
   return table.concat(buf)

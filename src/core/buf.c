@@ -45,9 +45,12 @@ int ah_buf_reserve(struct ah_buf *buf, size_t more)
 
 int ah_buf_add(struct ah_buf *buf, const void *data, size_t len)
 {
-    int rc = ah_buf_reserve(buf, len);
-    if (rc < 0) {
-        return rc;
+    /* Mostly there is room, and small pieces are added by the million. */
+    if (buf->data == NULL || len > buf->cap - buf->len || buf->max != 0) {
+        int rc = ah_buf_reserve(buf, len);
+        if (rc < 0) {
+            return rc;
+        }
     }
     if (len > 0) {
         memcpy(buf->data + buf->len, data, len);

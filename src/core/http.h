@@ -55,6 +55,11 @@ struct ah_http_header {
     size_t value_len;
 };
 
+struct ah_http_part {
+    const void *bytes;
+    size_t len;
+};
+
 /* Fill with ah_http_options_init, then change. All pointers are borrowed for the call of
  * ah_http_start. Durations in seconds, HUGE_VAL for none. */
 struct ah_http_options {
@@ -62,8 +67,10 @@ struct ah_http_options {
     const char *method; /* NULL: GET, or POST when there is a body */
     const struct ah_http_header *headers;
     size_t header_count;
-    const void *body; /* NULL: none */
+    const void *body; /* NULL: none, or in parts */
     size_t body_len;
+    const struct ah_http_part *parts; /* with `body` NULL: joined, they are the body */
+    size_t part_count;
     double timeout;         /* for all of it; none */
     double connect_timeout; /* name look-up, connection, TLS; 10 */
     double stall_timeout;   /* without a byte in or out, also while waiting for the answer; 120 */

@@ -43,7 +43,6 @@ struct ah_http_request {
     /* Time, on ah_clock_now's scale. */
     int64_t deadline, connect_deadline;
     int64_t activity; /* when the last byte went in or out */
-    bool has_moved;   /* one did since, and nobody has looked at the clock: one comes often */
     int64_t stall_ns;
     curl_off_t seen_in, seen_out;
     double seen_connected; /* libcurl's time of the connection of the hop before */
@@ -56,9 +55,10 @@ struct ah_http_request {
     bool in_block;        /* the status line of a block of headers has come */
     bool is_redirect;     /* the headers are in, and will be followed when the transfer ends */
     bool is_paused;
+    bool has_moved; /* a byte did, and `activity` does not know: they come too often for a clock */
+    bool keep;
     struct ah_buf unread;
     struct ah_buf kept;
-    bool keep;
     size_t want;
     size_t dropped; /* body bytes of redirects */
     uint64_t total;

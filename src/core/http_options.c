@@ -11,6 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define BUFFER_SIZE 131072L /* bytes that libcurl reads at once */
+
 void ah_http_options_init(struct ah_http_options *options)
 {
     *options = (struct ah_http_options){
@@ -195,10 +197,33 @@ void ah_http_options_make_get(struct ah_http_request *request)
     request->is_get = true;
 }
 
+static char *copy_body(const struct ah_http_options *options, size_t *ret_len)
+{
+    const struct ah_http_part whole = {options->body, options->body_len};
+    const struct ah_http_part *parts = options->parts;
+    size_t count = parts != NULL ? options->part_count : 0;
+    if (options->body != NULL) {
+        parts = &whole;
+        count = 1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        *ret_len += parts[i].len;
+    }
+    char *body = malloc(*ret_len + 1);
+    size_t at = 0;
+    for (size_t i = 0; body != NULL && i < count; i++) {
+        if (parts[i].len > 0) {
+            memcpy(body + at, parts[i].bytes, parts[i].len);
+        }
+        at += parts[i].len;
+    }
+    return body;
+}
+
 static int apply_method(struct ah_http_request *request, const struct ah_http_options *options,
                         struct ah_err *err)
 {
-    bool has_body = options->body != NULL;
+    bool has_body = options->body != NULL || options->parts != NULL;
     const char *method = options->method;
     if (method == NULL) {
         method = has_body ? "POST" : "GET";
@@ -219,17 +244,13 @@ static int apply_method(struct ah_http_request *request, const struct ah_http_op
     bool sends_length = has_body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                         strcmp(method, "PATCH") == 0;
     if (sends_length) {
-        request->body = malloc(options->body_len + 1);
+        size_t len = 0;
+        request->body = copy_body(options, &len);
         if (request->body == NULL) {
-            return ah_err_set(err, -ENOMEM, "out of memory for a request of %zu bytes",
-                              options->body_len);
-        }
-        if (has_body) {
-            memcpy(request->body, options->body, options->body_len);
+            return ah_err_set(err, -ENOMEM, "out of memory for a request of %zu bytes", len);
         }
         curl_easy_setopt(request->easy, CURLOPT_POSTFIELDS, request->body);
-        curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                         (curl_off_t)(has_body ? options->body_len : 0));
+        curl_easy_setopt(request->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
     }
     if (!request->is_get && curl_easy_setopt(request->easy, CURLOPT_CUSTOMREQUEST, method) != 0) {
         return ah_err_set(err, -ENOMEM, "out of memory for a request");
@@ -289,6 +310,7 @@ static void apply_fixed(struct ah_http_request *request)
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_detail);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "agenthost/" AH_VERSION);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);

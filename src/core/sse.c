@@ -135,6 +135,19 @@ static void set_retry(struct ah_sse *sse, const char *value, size_t len)
     }
 }
 
+/* Where the name of a field ends. The two usual ones are not searched for. */
+static const char *find_colon(const char *line, const char *end)
+{
+    size_t len = (size_t)(end - line);
+    if (len >= 5 && memcmp(line, "data:", 5) == 0) {
+        return line + 4;
+    }
+    if (len >= 6 && memcmp(line, "event:", 6) == 0) {
+        return line + 5;
+    }
+    return find(line, end, ':');
+}
+
 static bool is_name(const char *name, size_t len, const char *wanted)
 {
     return len == strlen(wanted) && memcmp(name, wanted, len) == 0;
@@ -143,7 +156,7 @@ static bool is_name(const char *name, size_t len, const char *wanted)
 static int take_field(struct ah_sse *sse, const char *line, size_t len, bool lasts)
 {
     const char *end = line + len;
-    const char *colon = find(line, end, ':');
+    const char *colon = find_colon(line, end);
     size_t name_len = (size_t)(colon - line);
     const char *value = colon < end ? colon + 1 : end;
     if (value < end && *value == ' ') {
@@ -152,6 +165,7 @@ static int take_field(struct ah_sse *sse, const char *line, size_t len, bool las
     size_t value_len = (size_t)(end - value);
 
     if (is_name(line, name_len, "data")) {
+        sse->has_breaks = sse->data.bytes != NULL;
         return sse->data.bytes == NULL ? set_value(&sse->data, value, value_len, lasts)
                                        : add_data(&sse->data, value, value_len);
     }
@@ -182,6 +196,7 @@ static int dispatch(struct ah_sse *sse, struct ah_sse_event *ret_event)
         .data_len = sse->data.len,
         .id = ah_buf_str(&sse->id),
         .id_len = sse->id.len,
+        .has_breaks = sse->has_breaks,
     };
     sse->is_dispatched = true;
     return 1;

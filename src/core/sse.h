@@ -27,6 +27,7 @@ struct ah_sse_event {
     size_t data_len;
     const char *id; /* the last id of the stream, also from an earlier event; "" when none */
     size_t id_len;
+    bool has_breaks; /* the data is of several lines */
 };
 
 /* The value of a field: part of the piece that was fed as long as that is there, else a copy. */
@@ -49,6 +50,7 @@ struct ah_sse {
     int failure;        /* negative errno once the stream is beyond use */
     unsigned char bom;  /* bytes of a byte order mark seen at the start; 3: past the start */
     bool skip_lf;       /* the last line ended with CR: an LF that comes now belongs to it */
+    bool has_breaks;    /* data is of several lines */
     bool is_dispatched; /* data and name were given out and have to be emptied */
 };
 

@@ -40,14 +40,6 @@ void ah_sse_join_drop_markers(struct ah_sse_join *join)
     }
 }
 
-/* The end of the JSON string whose inside begins at `from`: its quote, or NULL. A line break cannot
- * be in one. */
-static const char *string_end(const char *from, const char *end)
-{
-    const char *quote = ah_json_string_end(from, end);
-    return quote != NULL && memchr(from, '\n', (size_t)(quote - from)) == NULL ? quote : NULL;
-}
-
 /* The inside of the string behind the first of the markers that occurs, or NULL. */
 static const char *find_string(const struct ah_sse_join *join, const struct ah_sse_event *event)
 {
@@ -71,10 +63,10 @@ static bool set(struct ah_buf *buf, const char *bytes, size_t len)
 static bool hold(struct ah_sse_join *join, const struct ah_sse_event *event)
 {
     const char *end = event->data + event->data_len;
-    const char *from = event->data_len < join->limit ? find_string(join, event) : NULL;
-    const char *to = from != NULL ? string_end(from, end) : NULL;
-    if (to == NULL || memchr(event->data, '\n', (size_t)(from - event->data)) != NULL ||
-        memchr(to, '\n', (size_t)(end - to)) != NULL) {
+    bool may_grow = !event->has_breaks && event->data_len < join->limit;
+    const char *from = may_grow ? find_string(join, event) : NULL;
+    const char *to = from != NULL ? ah_json_string_end(from, end) : NULL;
+    if (to == NULL) {
         return false;
     }
     join->before = (size_t)(from - event->data);
@@ -96,13 +88,13 @@ static bool add(struct ah_sse_join *join, const struct ah_sse_event *event)
 {
     const char *end = event->data + event->data_len;
     const char *from = event->data + join->before;
-    if (event->data_len <= join->before ||
+    if (event->has_breaks || event->data_len <= join->before ||
         memcmp(event->data, join->data.data, join->before) != 0 ||
         !is_equal(&join->name, event->name, event->name_len) ||
         !is_equal(&join->id, event->id, event->id_len)) {
         return false;
     }
-    const char *to = string_end(from, end);
+    const char *to = ah_json_string_end(from, end);
     if (to == NULL || !is_equal(&join->behind, to, (size_t)(end - to))) {
         return false;
     }

@@ -65,6 +65,28 @@ static void read_headers(lua_State *L, struct ah_http_options *options)
     options->header_count = i;
 }
 
+/* Leaves the body on the stack, and a box with the array of its parts. */
+static void read_body(lua_State *L, struct ah_http_options *options)
+{
+    int type = lua_getfield(L, 1, "body"); /* body */
+    if (type != LUA_TTABLE) {
+        options->body = ah_opt_string(L, 1, "body", NULL, &options->body_len);
+        return;
+    }
+    size_t count = lua_rawlen(L, -1);
+    struct ah_http_part *parts = lua_newuserdatauv(L, count * sizeof *parts + 1, 0); /* body box */
+    for (size_t i = 0; i < count; i++) {
+        if (lua_rawgeti(L, -2, (lua_Integer)i + 1) != LUA_TSTRING) {
+            luaL_error(L, "option 'body': part %d is a %s, expected a string", (int)i + 1,
+                       luaL_typename(L, -1));
+        }
+        parts[i].bytes = lua_tolstring(L, -1, &parts[i].len);
+        lua_pop(L, 1);
+    }
+    options->parts = parts;
+    options->part_count = count;
+}
+
 /* Reads the table at 1. Returns the limit of an event. */
 static size_t read_options(lua_State *L, struct ah_http_options *options, double timeout,
                            lua_Integer max_body)
@@ -76,7 +98,6 @@ static size_t read_options(lua_State *L, struct ah_http_options *options, double
         luaL_error(L, "option 'url' is missing");
     }
     options->method = ah_opt_cstring(L, 1, "method", NULL);
-    options->body = ah_opt_string(L, 1, "body", NULL, &options->body_len);
     options->timeout = ah_opt_seconds(L, 1, "timeout", timeout);
     options->connect_timeout = ah_opt_seconds(L, 1, "connect_timeout", options->connect_timeout);
     options->stall_timeout = ah_opt_seconds(L, 1, "stall_timeout", options->stall_timeout);
@@ -87,6 +108,7 @@ static size_t read_options(lua_State *L, struct ah_http_options *options, double
     options->redirects = (int)ah_opt_integer(L, 1, "redirects", -1, -1, 20);
     options->keep = ah_opt_bool(L, 1, "keep", false);
     read_headers(L, options);
+    read_body(L, options);
     return (size_t)ah_opt_integer(L, 1, "max_event", AH_SSE_LIMIT, 1, 1024 * 1024 * 1024);
 }
 

@@ -10,7 +10,6 @@
 
 #define LIMIT ((size_t)2000)      /* of the parser, small enough to be met */
 #define JOIN_LIMIT ((size_t)1000) /* of a joined event */
-#define EVENTS 20000
 
 size_t sse_oracle_plain, sse_oracle_joined;
 
@@ -27,7 +26,7 @@ struct event {
 
 struct events {
     struct event *list;
-    size_t count;
+    size_t count, cap;
     int end; /* what the parser gave last */
 };
 
@@ -49,15 +48,17 @@ static struct piece copy(const char *bytes, size_t len)
 
 static void add(struct events *events, const struct ah_sse_event *event)
 {
-    assert(events->count < EVENTS);
+    assert(events->count < events->cap);
     events->list[events->count++] =
         (struct event){copy(event->name, event->name_len), copy(event->data, event->data_len),
                        copy(event->id, event->id_len)};
 }
 
-static void init(struct events *events)
+/* For the events of a stream of `len` bytes: one takes at least six. */
+static void init(struct events *events, size_t len)
 {
-    *events = (struct events){.list = malloc(EVENTS * sizeof *events->list)};
+    size_t cap = len / 6 + 1;
+    *events = (struct events){.list = malloc(cap * sizeof *events->list), .cap = cap};
     assert(events->list != NULL);
 }
 
@@ -210,9 +211,9 @@ const char *sse_oracle(const uint8_t *bytes, size_t len, uint64_t seed)
         assert(rc == 0);
         (void)rc;
     }
-    init(&whole);
-    init(&cut);
-    init(&joined);
+    init(&whole, len);
+    init(&cut, len);
+    init(&joined, len);
     parse(&whole, bytes, len, 0, NULL);
     parse(&cut, bytes, len, seed | 2, NULL);
     parse(&joined, bytes, len, seed | 2, &join);

@@ -92,6 +92,40 @@ describe("the accumulator", function()
     assert.equal("a😀b", reply.content[1].text)
   end)
 
+  it("shows and keeps whole characters, however the server cut them", function()
+    for inside, wanted in pairs({
+      ["a\\ud83d\\ude00b\\ud83d\\ude00"] = "a😀b😀",
+      ["a\xF0\x9F\x98\x80é€ \\\\ud83d"] = "a😀é€ \\ud83d",
+      ["a\\ud83dx\\ude00\u{FFFD}\\ud83d"] = "a\u{FFFD}x\u{FFFD}\u{FFFD}\u{FFFD}",
+      ["a\xF0\x9Fb\xC3"] = "a\u{FFFD}b\u{FFFD}",
+      ["\xE2\x82"] = "\u{FFFD}",
+    }) do
+      local units = {} -- escapes stay whole, or it is no JSON
+      local at = 1
+      while at <= #inside do
+        local unit = inside:match("^\\u%x%x%x%x", at) or inside:match("^\\.", at)
+          or inside:sub(at, at)
+        units[#units + 1] = unit
+        at = at + #unit
+      end
+      for cut = 1, #units do
+        local one, two = table.concat(units, "", 1, cut), table.concat(units, "", cut + 1)
+        local shown = ""
+        local acc, told = accumulate({
+          block_start(0, { type = "text", text = "" }),
+          '{"type":"content_block_delta","delta":{"type":"text_delta","text":"' .. one .. '"}}',
+          '{"type":"content_block_delta","delta":{"type":"text_delta","text":"' .. two .. '"}}',
+          block_stop(0), STOP })
+        for _, event in ipairs(told) do
+          shown = shown .. (event.type == "text" and event.text or "")
+        end
+        local reply = acc:reply()
+        assert.equal(wanted, reply.content[1].text)
+        assert.equal((wanted:gsub("\u{FFFD}$", "")), shown) -- the last one was waited for
+      end
+    end
+  end)
+
   it("joins a character that was cut, and repairs one that was lost", function()
     local function thinking(pieces)
       local events = { block_start(0, { type = "thinking", thinking = "", signature = "" }) }

@@ -42,21 +42,23 @@ local function same_as_on_disk(made)
 end
 
 describe("compaction", function()
-  local place, options
+  local place, options, limits
 
   before_each(function()
-    options = defaults.compaction
+    options, limits = defaults.compaction, defaults.limits
     place = agents.place()
   end)
 
   after_each(function()
-    defaults.compaction = options
+    defaults.compaction, defaults.limits = options, limits
     place:close()
   end)
 
   -- Other bounds until the end of the test.
   local function with(changes)
     defaults.compaction = setmetatable(changes, { __index = options })
+    defaults.limits = { context_window = changes.context_window or limits.context_window,
+      max_output = limits.max_output }
   end
 
   local function tool(name, run)

@@ -1,5 +1,6 @@
 local async = require("agenthost.async")
 local http = require("agenthost.http")
+local sys = require("agenthost.sys")
 
 -- A server in a child. It says its ports on its first line and ends at /quit or with its parent.
 local SERVER <const> = [==[
@@ -168,6 +169,11 @@ describe("agenthost.http", function()
       local told = require("cjson").decode(response.body)
       assert.equal("POST", told.method)
       assert.equal("610062", told.body)
+      for wanted, parts in pairs({ ["610062"] = { "a", "", "\0b" }, [""] = {} }) do
+        response = assert(http.request({ url = base .. "/echo", body = parts }))
+        local heard = require("cjson").decode(response.body)
+        assert.same({ "POST", wanted }, { heard.method, heard.body })
+      end
       assert.equal("a/b", told.headers.Accept)
       assert.is_nil(told.headers.Expect)
     end)
@@ -229,6 +235,7 @@ describe("agenthost.http", function()
       assert.truthy(raised():find("option 'url' is missing", 1, true))
       assert.truthy(raised("x"):find("expected a table", 1, true))
       assert.truthy(raised({ url = base, body = 1 }):find("option 'body'", 1, true))
+      assert.truthy(raised({ url = base, body = { "a", 1 } }):find("part 2 is a number", 1, true))
       assert.truthy(raised({ url = base, headers = "x" }):find("option 'headers'", 1, true))
       assert.truthy(raised({ url = base, headers = { "x" } }):find("names are strings", 1, true))
       assert.truthy(raised({ url = base, headers = { X = 1 } }):find("header 'X'", 1, true))
@@ -443,6 +450,32 @@ describe("agenthost.http", function()
         end)
         assert.equal(200, http.request({ url = base .. "/x" }).status)
       end)
+    end)
+
+    -- The quickest of a few tries counts: the machine may stand still for longer than it takes.
+    it("ends a cancelled wait at once, wherever it is", function()
+      local waits = {
+        function() http.request({ url = base .. "/silent" }) end,
+        function()
+          local stream <close> = assert(http.stream({ url = base .. "/open" }))
+          stream:event()
+          stream:event()
+        end,
+      }
+      for _, wait in ipairs(waits) do
+        local least = math.huge
+        for _ = 1, 5 do
+          inside(function()
+            local job = async.spawn(wait)
+            async.sleep(0.03)
+            local begin = sys.now()
+            job:cancel("enough")
+            pcall(job.wait, job)
+            least = math.min(least, sys.now() - begin)
+          end)
+        end
+        assert.is_true(least < 0.05, least .. " s")
+      end
     end)
 
     it("wakes a reader when another job closes the stream", function()

@@ -31,7 +31,7 @@ local function input(...)
 end
 
 local function messages(...)
-  return json.decode(anthropic_messages.new():json({ pieces = { ... } }, false))
+  return json.decode(table.concat(anthropic_messages.new():parts({ pieces = { ... } }, false)))
 end
 
 describe("messages of Chat Completions", function()
@@ -120,7 +120,7 @@ describe("a conversation that goes on with another provider", function()
 
   it("stays the same text for Anthropic where nothing is foreign", function()
     local odd = { role = "user", blocks = '{ "type" : "text", "text" : "say \\"openai_x\\" " }' }
-    local back = anthropic_messages.new():json({ pieces = { odd } }, false)
+    local back = table.concat(anthropic_messages.new():parts({ pieces = { odd } }, false))
     assert.matches(odd.blocks, back, 1, true)
   end)
 
@@ -146,7 +146,8 @@ describe("marks for the cache", function()
   local MARK <const> = { type = "ephemeral" }
 
   local function marks(cache, pieces)
-    local found, made = {}, json.decode(anthropic_messages.new():json({ pieces = pieces }, cache))
+    local parts = anthropic_messages.new():parts({ pieces = pieces }, cache)
+    local found, made = {}, json.decode(table.concat(parts))
     for i, message in ipairs(made) do
       for k, block in ipairs(message.content) do
         if block.cache_control then

@@ -26,16 +26,16 @@ local function replayed(made)
 end
 
 describe("a conversation of many turns", function()
-  local place, options
+  local place, limits
 
   before_each(function()
-    options = defaults.compaction
-    defaults.compaction = setmetatable({ context_window = 20000 }, { __index = options })
+    limits = defaults.limits
+    defaults.limits = { context_window = 20000, max_output = limits.max_output }
     place = agents.place()
   end)
 
   after_each(function()
-    defaults.compaction = options
+    defaults.limits = limits
     place:close()
   end)
 

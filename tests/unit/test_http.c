@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -533,6 +534,40 @@ static void compressed(void **state)
     assert_string_equal(ah_buf_str(&f->body), "hello");
 }
 
+/* "hello" as brotli and zstd, where libcurl has them. */
+static void compressed_in_other_ways(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        int feature;
+        const char *name;
+        const char *bytes;
+        size_t len;
+    } ways[] = {
+        {CURL_VERSION_BROTLI, "br", "\x0b\x02\x80hello\x03", 9},
+        {CURL_VERSION_ZSTD, "zstd", "\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00hello", 14},
+    };
+    struct server *server = serve_with(f, answer_all, NULL);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        char answer[200];
+        if ((curl_version_info(CURLVERSION_NOW)->features & ways[i].feature) == 0) {
+            print_message("this libcurl has no %s\n", ways[i].name);
+            continue;
+        }
+        int head =
+            snprintf(answer, sizeof answer,
+                     "HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %zu\r\n\r\n",
+                     ways[i].name, ways[i].len);
+        memcpy(answer + head, ways[i].bytes, ways[i].len);
+        server->answer = answer;
+        server->answer_len = (size_t)head + ways[i].len;
+        start(f, server, "/");
+        assert_int_equal(finish(f), AH_HTTP_DONE);
+        assert_string_equal(ah_buf_str(&f->body), "hello");
+        assert_true(was_sent(server, ways[i].name)); /* in Accept-Encoding */
+    }
+}
+
 static void connection_is_used_again(void **state)
 {
     struct fixture *f = *state;
@@ -932,7 +967,134 @@ static void redirects_that_are_refused(void **state)
     assert_int_equal(ah_http_request_status(f->request), 302);
 }
 
+/* ---- tests: proxies, which the environment names ---- */
+
+static void use_proxy(const char *name, const struct server *proxy)
+{
+    char url[80];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", proxy->port);
+    setenv(name, url, 1);
+    unsetenv("no_proxy");
+}
+
+static void use_no_proxy(void)
+{
+    unsetenv("http_proxy");
+    unsetenv("https_proxy");
+    setenv("no_proxy", "*", 1);
+}
+
+static void start_url(struct fixture *f, const char *url)
+{
+    f->options.url = url;
+    ah_http_request_free(f->request);
+    f->request = NULL;
+    assert_int_equal(ah_http_start(f->http, 7, &f->options, &f->request, NULL), 0);
+}
+
+static void proxy_is_used(void **state)
+{
+    struct fixture *f = *state;
+    struct server *proxy = serve_with(f, answer_all, HELLO);
+    use_proxy("http_proxy", proxy);
+    start_url(f, "http://model.invalid:81/v1");
+    enum ah_http_state end = finish(f);
+    setenv("no_proxy", "127.0.0.1", 1); /* what is named there is asked directly */
+    struct server *direct = serve_with(f, answer_all, HELLO);
+    start(f, direct, "/direct");
+    enum ah_http_state direct_end = finish(f);
+    use_no_proxy();
+    assert_int_equal(end, AH_HTTP_DONE);
+    assert_string_equal(ah_buf_str(&f->body), "hello");
+    assert_true(was_sent(proxy, "GET http://model.invalid:81/v1 HTTP/1.1\r\n"));
+    assert_int_equal(direct_end, AH_HTTP_DONE);
+    assert_true(was_sent(direct, "GET /direct HTTP/1.1\r\n"));
+}
+
+/* A request over TLS goes through a tunnel; nothing of it is told to the proxy. */
+static void proxy_refuses_a_tunnel(void **state)
+{
+    struct fixture *f = *state;
+    struct server *proxy =
+        serve_with(f, answer_all, "HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n");
+    f->options.headers = (struct ah_http_header[1]){HEADER("x-api-key", "hunter2")};
+    f->options.header_count = 1;
+    use_proxy("https_proxy", proxy);
+    start_url(f, "https://model.invalid/v1");
+    wait_for(f, AH_HTTP_DONE);
+    use_no_proxy();
+    assert_failed(f, "PROXY", "the proxy refused to connect to model.invalid: status 407");
+    assert_true(was_sent(proxy, "CONNECT model.invalid:443 HTTP/1.1\r\n"));
+    assert_false(was_sent(proxy, "hunter2"));
+}
+
+static void proxy_is_not_there(void **state)
+{
+    struct fixture *f = *state;
+    struct server proxy = {0};
+    server_listen(&proxy, 1);
+    close(proxy.fd);
+    use_proxy("http_proxy", &proxy);
+    start_url(f, "http://model.invalid/v1");
+    wait_for(f, AH_HTTP_DONE);
+    use_no_proxy();
+    assert_failed(f, "PROXY", "check http_proxy, https_proxy and no_proxy");
+}
+
 /* ---- tests: cancelling, wrong use ---- */
+
+static size_t open_descriptors(void)
+{
+    size_t count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+/* However far a request is, it is ended at once and its connection closed. Each is tried a few
+ * times and the quickest counts: the machine may stand still for longer than it takes. */
+static void cancelling_is_quick_and_leaks_nothing(void **state)
+{
+    struct fixture *f = *state;
+    static const enum ah_http_state phases[] = {AH_HTTP_CONNECTING, AH_HTTP_WAITING,
+                                                AH_HTTP_HEADERS, AH_HTTP_BODY};
+    static const char *const answers[] = {"", "", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+                                          "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"};
+    struct server *server = serve_with(f, answer_and_stall, "");
+    size_t before = 0;
+    for (int round = 0; round < 5; round++) {
+        for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
+            int64_t least = AH_CLOCK_NEVER;
+            for (int again = 0; again < 3; again++) {
+                server->answer = answers[i];
+                start(f, server, "/");
+                assert_int_equal(wait_for(f, phases[i]), phases[i]);
+                int64_t begin = ah_clock_now();
+                ah_http_request_free(f->request);
+                f->request = NULL;
+                int64_t took = ah_clock_now() - begin;
+                least = took < least ? took : least;
+            }
+            assert_true(least < ah_clock_from_seconds(0.05));
+        }
+        /* The server closes its end when it sees ours closed. */
+        int64_t deadline = ah_clock_now() + ah_clock_from_seconds(20);
+        size_t now = open_descriptors();
+        before = round == 0 ? now : before;
+        while (now > before && ah_clock_now() < deadline) {
+            usleep(1000);
+            now = open_descriptors();
+        }
+        assert_true(now <= before);
+    }
+    /* While the name is looked up: in a thread of libcurl's, for which nobody waits. */
+    f->options.url = "http://no-such-host.invalid/";
+    assert_int_equal(ah_http_start(f->http, 7, &f->options, &f->request, NULL), 0);
+    assert_int_equal(ah_http_wait(f->http, NULL, 0, 0), 0);
+    ah_http_request_free(f->request);
+    f->request = NULL;
+}
 
 static void cancel_in_each_phase(void **state)
 {
@@ -1030,6 +1192,7 @@ int main(void)
         test(other_methods),
         test(pieces_interim_answers_and_trailers),
         test(compressed),
+        test(compressed_in_other_ways),
         test(connection_is_used_again),
         test(closed_connection_is_replaced),
         test(unread_bytes_are_bounded),
@@ -1051,7 +1214,11 @@ int main(void)
         test(redirect_keeps_keys_at_home),
         test(redirect_of_a_post),
         test(redirects_that_are_refused),
+        test(proxy_is_used),
+        test(proxy_refuses_a_tunnel),
+        test(proxy_is_not_there),
         test(cancel_in_each_phase),
+        test(cancelling_is_quick_and_leaks_nothing),
         test(injection_is_refused),
     };
     setenv("no_proxy", "*", 1);

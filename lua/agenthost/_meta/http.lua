@@ -34,7 +34,7 @@ local http = {}
 ---@field url string  http:// or https://
 ---@field method? string  default "GET", or "POST" when there is a body
 ---@field headers? table<string, string>  names to values; Content-Length is set by itself
----@field body? string
+---@field body? string|string[]  or its parts: they are sent one behind the other
 ---@field timeout? number  for all of it, until the last byte; default 600 for request, math.huge for stream
 ---@field connect_timeout? number  for name look-up, connection and TLS; default 10
 ---@field stall_timeout? number  longest time without a byte in or out, also before the answer begins; default 120. Not while the stream is not read

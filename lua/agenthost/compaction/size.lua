@@ -1,5 +1,4 @@
 --- How long the next prompt is, and how long it may be, in tokens.
-local defaults = require("agenthost.defaults")
 local models = require("agenthost.models")
 local json = require("agenthost.json")
 

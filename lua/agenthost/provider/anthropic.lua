@@ -113,7 +113,7 @@ local function body_of(self, request, counting)
     system = has_system and system_json(self, request.system) or nil,
     tools = has_tools and body.tools(self.encoded_tools, request.tools) or nil,
     tool_choice = has_tools and request.tool_choice and json.encode(request.tool_choice) or nil,
-    messages = self.messages:json(request, self.cache),
+    messages = self.messages:parts(request, self.cache),
     stream = not counting and "true" or nil,
     cache_control = self.cache == true and MARK or nil,
   }, counting and counted(request.extra) or request.extra, 3)

@@ -1,6 +1,6 @@
 --- The conversation as Anthropic's API takes it: without what only other APIs understand, and with
 --- marks for the prompt cache.
-local conversation = require("agenthost.conversation")
+local joined = require("agenthost.joined")
 local json = require("agenthost.json")
 
 local M = {}
@@ -111,15 +111,17 @@ local function blocks_behind(pieces, i)
   return count
 end
 
--- Sets marks in `pieces`, a list of our own: at most two.
-local function set_marks(pieces, explicit)
+-- What to send in place of some of the pieces so that there are marks, at most two: index -> piece.
+local function marks(pieces, explicit)
+  local changed = {}
   local last, before = user_piece(pieces, #pieces), end_before(pieces)
   if explicit and last then
-    pieces[last] = marked(pieces[last])
+    changed[last] = marked(pieces[last])
   end
   if before and (explicit or blocks_behind(pieces, before) > LOOK_BACK) then
-    pieces[before] = marked(pieces[before])
+    changed[before] = marked(pieces[before])
   end
+  return changed
 end
 
 -- ---- all of it ---------------------------------------------------------------------------------
@@ -130,7 +132,12 @@ Messages.__index = Messages
 
 ---@return agenthost.anthropic.Messages
 function M.new()
-  return setmetatable({ own = setmetatable({}, { __mode = "k" }) }, Messages)
+  return setmetatable({
+    own = setmetatable({}, { __mode = "k" }),
+    joined = joined.new(),
+    seen = 0, -- of a conversation's pieces, those that are in `list`
+    list = {},
+  }, Messages)
 end
 
 -- What is left of a piece, or nil. Looked at once in its life.
@@ -143,27 +150,31 @@ function Messages:own_piece(piece)
   return own == true and piece or own or nil
 end
 
---- The messages of a request as JSON.
+-- The pieces as this API takes them, in a list that grows with theirs.
+local function follow(self, pieces)
+  if self.pieces ~= pieces or pieces[self.seen] ~= self.last then
+    self.pieces, self.list, self.seen = pieces, {}, 0
+  end
+  for i = self.seen + 1, #pieces do
+    self.list[#self.list + 1] = self:own_piece(pieces[i])
+  end
+  self.seen, self.last = #pieces, pieces[#pieces]
+  return self.list
+end
+
+--- The messages of a request as the parts of a JSON text.
 ---
 --- The API puts one mark at the end by itself. From there it finds what the request before has left
 --- in the cache, unless a turn with many calls lies between: then there is a mark at that place.
 ---@param request agenthost.Request
 ---@param cache boolean|"explicit" "explicit": the API places no mark by itself
----@return string
-function Messages:json(request, cache)
+---@return string[]
+function Messages:parts(request, cache)
   if not request.pieces then
-    return request.messages_json()
+    return { request.messages_json() }
   end
-  local pieces = {}
-  for _, piece in ipairs(request.pieces) do
-    pieces[#pieces + 1] = self:own_piece(piece)
-  end
-  if cache then
-    set_marks(pieces, cache == "explicit")
-  end
-  local all = conversation.new()
-  all.pieces = pieces
-  return all:messages_json()
+  local pieces = follow(self, request.pieces)
+  return self.joined:parts(pieces, cache and marks(pieces, cache == "explicit"))
 end
 
 return M

@@ -48,8 +48,8 @@ end
 
 -- ---- blocks ------------------------------------------------------------------------------------
 -- While it is read a block is { index, start = content_block, raw = its JSON text, pieces = a list
--- of insides of JSON strings for each field, citations = JSON texts }; its end adds `result`, what
--- the caller gets.
+-- of insides of JSON strings for each field (of "text": of what they stand for), cut = the start of
+-- a character, citations = JSON texts }; its end adds `result`, what the caller gets.
 
 -- JSON text without line breaks, which can only be white space between tokens: a session file has
 -- one entry a line.
@@ -70,12 +70,11 @@ local function quoted_back(block, field)
 end
 
 local function finish_text(block)
-  local text = json.decode(quoted(block, "text"))
-  local fields = { type = "text", text = text }
-  if #block.citations > 0 then
-    fields.citations = block.citations
-  end
-  return { type = "text", text = text, json = json.encode(fields) }
+  local text = table.concat(block.pieces.text or {}) .. (block.cut and "\u{FFFD}" or "")
+  local citations = #block.citations > 0 and '"citations":' .. json.encode(block.citations) .. ","
+  -- Not from a table: the text may be long, and this copies it once.
+  local encoded = "{" .. (citations or "") .. '"text":' .. json.encode(text) .. ',"type":"text"}'
+  return { type = "text", text = text, json = encoded }
 end
 
 local function finish_thinking(block)
@@ -129,17 +128,37 @@ end
 
 local SHOWN <const> = { text = "text", thinking = "thinking" }
 
--- Adds the string `field` of `owner`, whose JSON text is `raw`, to the block; what people may see
--- is told.
-function Accumulator:add(block, field, owner, raw)
+-- The text of a piece whose first or last character may be cut in two, by the inside of its string:
+-- what is cut off at the end is left for the next.
+local function whole_characters(block, inside)
+  inside = (block.cut or "") .. inside
+  block.cut = nil
+  local text = json.decode('"' .. inside .. '"')
+  if text:sub(-3) == "\u{FFFD}" then
+    local bytes = inside:match("[\xC2-\xF4][\x80-\xBF]?[\x80-\xBF]?$")
+    block.cut = bytes and not utf8.len(bytes) and bytes or inside:match("\\u[dD][89abAB]%x%x$")
+  end
+  return block.cut and json.decode('"' .. inside:sub(1, -1 - #block.cut) .. '"') or text
+end
+
+-- Adds the string `field` of `owner`, which is the member `name` of the JSON text `raw`, to the
+-- block; what people may see is told.
+function Accumulator:add(block, field, owner, raw, name)
   local value = owner[field]
   if type(value) ~= "string" or value == "" then
     return
   end
   local pieces = block.pieces[field] or {}
   block.pieces[field] = pieces
-  pieces[#pieces + 1] = json.slice(raw, field):sub(2, -2)
-  if SHOWN[field] then
+  if field ~= "text" then
+    pieces[#pieces + 1] = json.slice(raw, name, field):sub(2, -2)
+  else
+    if block.cut or value:sub(-3) == "\u{FFFD}" then
+      value = whole_characters(block, json.slice(raw, name, field):sub(2, -2))
+    end
+    pieces[#pieces + 1] = value
+  end
+  if SHOWN[field] and value ~= "" then
     self.partial = true
     self.on_event({ type = SHOWN[field], text = value })
   end
@@ -148,15 +167,16 @@ end
 function Accumulator:begin(index, start, raw)
   self:finish(index) -- should its end have been left out
   local block = {
-    index = index, start = start, raw = raw, pieces = {}, citations = json.array(),
+    index = index, start = start, raw = json.slice(raw, "content_block"),
+    pieces = {}, citations = json.array(),
   }
   self.started[#self.started + 1] = block
   self.open[index] = block
   if start.type == "text" then
-    self:add(block, "text", start, raw)
+    self:add(block, "text", start, raw, "content_block")
   elseif start.type == "thinking" then
-    self:add(block, "thinking", start, raw)
-    self:add(block, "signature", start, raw)
+    self:add(block, "thinking", start, raw, "content_block")
+    self:add(block, "signature", start, raw, "content_block")
   elseif start.type == "tool_use" then
     self.on_event({ type = "tool_use", name = start.name, id = start.id })
   end
@@ -169,6 +189,8 @@ function Accumulator:finish(index)
   end
   self.open[index] = nil
   local result = finish_block(block)
+  block.signed = block.pieces.signature ~= nil
+  block.pieces, block.raw = nil, nil
   -- The API refuses to take an empty text block back.
   if result.type ~= "text" or result.text:find("%S") then
     block.result = result
@@ -213,7 +235,7 @@ function on.content_block_start(self, event, raw)
     and (type(start.id) ~= "string" or type(start.name) ~= "string") then
     return "a tool call of the reply has no id or no name", "PROTOCOL"
   end
-  self:begin(event.index or 0, start, json.slice(raw, "content_block"))
+  self:begin(event.index or 0, start, raw)
 end
 
 function on.content_block_delta(self, event, raw)
@@ -224,7 +246,7 @@ function on.content_block_delta(self, event, raw)
   elseif DELTAS[kind] and not block then
     return "a part of the reply belongs to no block", "PROTOCOL"
   elseif DELTAS[kind] then
-    self:add(block, DELTAS[kind], delta, json.slice(raw, "delta"))
+    self:add(block, DELTAS[kind], delta, raw, "delta")
   end
 end
 
@@ -338,7 +360,7 @@ function Accumulator:reply()
   end
   local last = self.started[#self.started]
   if CUT[self.stop_reason] and last and last.start.type == "thinking"
-    and not last.pieces.signature then
+    and not last.signed then
     content[#content] = nil -- cut before it was signed: the API would refuse it
   end
   return {

@@ -9,10 +9,10 @@ local FIXED <const> = { messages = true, input = true, stream = true }
 --- Joins the members of a body. What the user asked for in so many words is stronger than what is
 --- there, but for the messages and `stream`.
 ---@param order string[] names of members, first to last; others come behind, sorted
----@param values table<string, string> name -> JSON text
+---@param values table<string, string|string[]> name -> JSON text, or its parts
 ---@param extra? table<string, any> the user's: name -> value
 ---@param level integer as for error(), seen from the caller, for wrong names in `extra`
----@return string
+---@return string[] parts of the body, as agenthost.http takes them
 function M.join(order, values, extra, level)
   local names, others = table.move(order, 1, #order, 1, {}), {}
   for name, value in pairs(extra or {}) do
@@ -30,11 +30,13 @@ function M.join(order, values, extra, level)
     if values[name] and not seen[name] then
       seen[name] = true
       parts[#parts + 1] = (#parts == 0 and "{" or ",") .. json.encode(name) .. ":"
-      parts[#parts + 1] = values[name]
+      local value = values[name]
+      value = type(value) == "table" and value or { value }
+      table.move(value, 1, #value, #parts + 1, parts)
     end
   end
   parts[#parts + 1] = "}"
-  return table.concat(parts)
+  return parts
 end
 
 --- The tools as JSON. A definition is encoded once in its life; the list may change between calls.

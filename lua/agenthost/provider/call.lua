@@ -84,7 +84,7 @@ local function new_note(self, body)
       model = self.model,
       url = self.errors:hide(self.url),
       headers = harmless(self, self.headers),
-      request = self.errors:hide(body),
+      request = self.errors:hide(table.concat(body)),
       status = stream and stream.status,
       response_headers = stream and harmless(self, stream.headers),
       response = stream and self.errors:hide(stream:kept()) or "",
@@ -190,7 +190,7 @@ end
 
 --- Makes a call and reads the reply.
 ---@param self agenthost.HttpProvider
----@param body string
+---@param body string[] in parts, as agenthost.http takes it
 ---@param reply agenthost.Accumulator
 ---@return agenthost.Reply? reply
 ---@return string? message
@@ -230,7 +230,7 @@ end
 --- nobody to ask.
 ---@param self agenthost.HttpProvider
 ---@param url string
----@param body? string then it is a POST
+---@param body? string|string[] then it is a POST
 ---@return table? data
 ---@return string? message
 ---@return string? code

@@ -1,6 +1,5 @@
 -- agenthost's readers: agenthost read.lua WAY URL, where WAY is
---   provider  the Anthropic provider: events -> accumulator -> the reply and what is shown on the
--- way
+--   provider  the Anthropic provider: the text as it is shown on the way, and the whole reply
 --   events    stream:events{ join } and json.decode: the text of every delta, nothing is kept
 --   single    the same without join: one Lua event for each event of the stream
 -- Prints seconds, bytes of text seen, and bytes that the server says it sent.
@@ -44,7 +43,11 @@ function read.provider()
       seen = seen + #event.text
     end
   end))
-  return seen, #reply.content[1].text
+  local kept = 0
+  for _, block in ipairs(reply.content) do
+    kept = kept + #block.text
+  end
+  return seen, kept
 end
 
 local begin = sys.now()

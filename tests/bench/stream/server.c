@@ -21,7 +21,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BLOCK_EVENTS 8192 /* deltas that are written again and again: about 1.2 MB */
+/* Deltas that are written again and again, with the end of a content block behind them: 1.2 MB, a
+ * very long text for a model. All content blocks have the index 0. */
+#define BLOCK_EVENTS 8192
 
 /* What the deltas hold, as JSON, with the bytes and UTF-16 units of what it decodes to. */
 static const struct text {
@@ -40,8 +42,13 @@ static const struct text {
 
 static const char begin_text[] =
     "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_bench\","
-    "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"bench\",\"content\":[],\"stop_reason\":"
+    "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"bench\",\"content\":[],\"stop_"
+    "reason\":"
     "null,\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n"
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
+    "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+static const char between[] =
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
     "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
     "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
 static const char end_text[] =
@@ -76,10 +83,12 @@ static size_t put_delta(char *out, const struct text *text)
 
 static void make_block(void)
 {
-    block = malloc((size_t)BLOCK_EVENTS * 200);
+    block = malloc((size_t)BLOCK_EVENTS * 200 + 1000);
     for (unsigned i = 0; i < BLOCK_EVENTS; i++) {
         block_len += put_delta(block + block_len, &texts[(i * 7 + i / 8) % 8]);
     }
+    block_payload += sizeof between - 1;
+    block_len += put_chunk(block + block_len, between, sizeof between - 1);
 }
 
 static bool say(int fd, const char *bytes, size_t len)
