@@ -33,6 +33,7 @@ int ah_markdown_render(const char *text, size_t len, const struct ah_markdown_op
     struct ah_markdown_options own = *options;
     own.piece = own.piece > 0 ? own.piece : AH_MARKDOWN_PIECE;
     own.width = own.width > AH_MARKDOWN_MIN_WIDTH ? own.width : AH_MARKDOWN_MIN_WIDTH;
+    own.width = own.width < AH_MARKDOWN_MAX_WIDTH ? own.width : AH_MARKDOWN_MAX_WIDTH;
     struct ah_buf carried; /* a piece with what was carried into it */
     ah_buf_init(&carried, 0);
     struct ah_markdown_cut cut = {0};

@@ -22,8 +22,9 @@
 #define AH_MARKDOWN_PIECE 65536
 #define AH_MARKDOWN_PIECE_MAX (16u * 1024 * 1024)
 
-/* Narrower terminals are written to as if they had so many columns. */
+/* Narrower and wider terminals are written to as if they had so many columns. */
 #define AH_MARKDOWN_MIN_WIDTH 16
+#define AH_MARKDOWN_MAX_WIDTH 400
 
 struct ah_markdown_options {
     size_t width;    /* columns */

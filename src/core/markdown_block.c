@@ -14,6 +14,7 @@
 /* A callback has seen enough. Negative: md4c takes only that for an end everywhere. */
 #define STOPPED INT_MIN
 #define NOWHERE SIZE_MAX
+#define RULE_MAX 80 /* columns */
 
 #define FLAGS (MD_FLAG_TABLES | MD_FLAG_STRIKETHROUGH | MD_FLAG_TASKLISTS | MD_FLAG_NOHTML)
 
@@ -62,6 +63,7 @@ struct block {
     enum ah_md_leaf inside; /* the block that text now is in */
     enum ah_md_leaf leaf;   /* the last one that had text, and where that began */
     size_t leaf_first;
+    size_t leaf_behind; /* the line behind the text before it */
     bool leaf_begun;
     bool gap;  /* an empty line before it */
     size_t at; /* where the text read last ended */
@@ -172,7 +174,7 @@ static void put_lines(struct block *b)
 static void put_rule(struct block *b)
 {
     put_prefix(b);
-    for (size_t i = room(b); i > 0; i--) {
+    for (size_t i = least(room(b), RULE_MAX); i > 0; i--) {
         put(b, "─", sizeof "─" - 1, 0);
     }
     put_newline(b);
@@ -205,6 +207,7 @@ static void begin_leaf(struct block *b, size_t first)
     size_t start = ah_md_line_start(b->text, first);
     b->leaf_begun = true;
     b->leaf_first = first;
+    b->leaf_behind = line_behind(b, b->at);
     b->leaf = b->inside;
     b->gap = has_gap(b, start);
 }
@@ -740,7 +743,7 @@ int ah_md_piece(const char *text, size_t len, const struct ah_markdown_options *
         if (rc < 0) {
             return rc;
         }
-        stop = ah_md_safe(text, len, probe.leaf, probe.leaf_first);
+        stop = ah_md_safe(text, len, probe.leaf, probe.leaf_behind, probe.leaf_first);
     }
     struct block block = {.text = text, .len = len, .stop = stop, .options = options, .out = out};
     int rc = parse(&block);

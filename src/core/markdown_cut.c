@@ -74,9 +74,14 @@ bool ah_md_has_bar(const char *text, size_t at, size_t end)
 
 /* ---- cutting ---- */
 
+/* Code blocks get a new piece at about this length: they may be cut anywhere, and what is still
+ * coming is parsed again and again. */
+#define CODE_PIECE 4096
+
 struct fence {
     char mark; /* 0: not in a fenced code block */
     size_t len;
+    bool is_plain; /* in no other block */
 };
 
 static size_t run_length(const char *text, size_t at, size_t end)
@@ -92,6 +97,7 @@ static size_t run_length(const char *text, size_t at, size_t end)
  * than they need be, nothing worse. */
 static void follow_fence(struct fence *fence, const char *text, size_t at, size_t end)
 {
+    size_t start = at;
     at = ah_md_skip_markers(text, at, end, fence->mark == 0);
     if (at == end || (text[at] != '`' && text[at] != '~')) {
         return;
@@ -103,7 +109,7 @@ static void follow_fence(struct fence *fence, const char *text, size_t at, size_
         }
     } else if (len >= 3 &&
                (text[at] == '~' || memchr(text + at + len, '`', end - at - len) == NULL)) {
-        *fence = (struct fence){.mark = text[at], .len = len};
+        *fence = (struct fence){.mark = text[at], .len = len, .is_plain = at == start};
     }
 }
 
@@ -139,52 +145,114 @@ static void set_carry(struct ah_markdown_cut *cut, const struct fence *fence)
     }
 }
 
+struct cutter {
+    const char *text;
+    size_t len;
+    size_t piece;
+    struct fence fence;
+    bool has_text;
+    bool has_list;
+    size_t number; /* of the last item "12. " at the left margin; 0: none */
+    char delimiter;
+};
+
+static size_t item_number(const char *text, size_t at, size_t end)
+{
+    size_t number = 0;
+    while (at < end && is_digit(text[at]) && number < 1000000000) {
+        number = number * 10 + (size_t)(text[at++] - '0');
+    }
+    return number;
+}
+
+/* Is the line at `at` an item at the left margin that can begin a list like the one it is in? */
+static bool is_next_item(const struct cutter *c, size_t at)
+{
+    size_t marker = marker_length(c->text, at, c->len);
+    size_t first = at + marker;
+    while (first < c->len && is_space(c->text[first])) {
+        first++;
+    }
+    if (marker == 0 || first == c->len || first == at + marker || c->text[first] == '\n') {
+        return false; /* or not certain yet */
+    }
+    return !is_digit(c->text[at]) || (c->delimiter == c->text[at + marker - 1] && c->number > 0 &&
+                                      item_number(c->text, at, c->len) == c->number + 1);
+}
+
+/* Reads the line [at, end), which has text. */
+static void read_line(struct cutter *c, size_t at, size_t end)
+{
+    size_t first = at;
+    while (is_space(c->text[first])) {
+        first++;
+    }
+    size_t marker = marker_length(c->text, at, end);
+    if (marker > 0 && is_digit(c->text[at]) && c->fence.mark == 0) {
+        c->number = item_number(c->text, at, end);
+        c->delimiter = c->text[at + marker - 1];
+    }
+    c->has_text = true;
+    c->has_list = c->has_list || (first - at < 4 && may_begin_list(c->text[first]));
+    follow_fence(&c->fence, c->text, at, end);
+}
+
+/* Is the line that begins at `next` the first of another piece? `gap`: empty lines are before it.
+ */
+static bool begins_piece(const struct cutter *c, size_t next, bool gap)
+{
+    if (!c->has_text || next >= c->len || next >= c->piece) {
+        return false;
+    }
+    if (c->fence.mark != 0) {
+        return !gap && c->fence.is_plain && c->fence.len < AH_MARKDOWN_CARRY - 2 &&
+               next >= CODE_PIECE;
+    }
+    return is_next_item(c, next) ||
+           (gap && !is_space(c->text[next]) && !(c->has_list && may_begin_list(c->text[next])));
+}
+
+/* In the middle of a line: behind a character. */
+static size_t cut_line(const char *text, size_t at)
+{
+    size_t end = at;
+    while (at > end - 4 && (text[at - 1] & 0xc0) == 0x80) {
+        at--;
+    }
+    return at - (((unsigned char)text[at - 1] & 0xc0) == 0xc0);
+}
+
 bool ah_markdown_cut(const char *text, size_t len, size_t piece, struct ah_markdown_cut *ret_cut)
 {
-    struct fence fence = {0};
-    bool has_text = false;
-    bool has_list = false;
+    struct cutter c = {.text = text, .len = len, .piece = piece};
     size_t at = 0;
     while (at < len && at < piece) {
         size_t end = ah_md_line_end(text, at, len);
         if (end == len || end >= piece) {
             break;
         }
-        size_t first = at;
-        while (first < end && is_space(text[first])) {
-            first++;
+        bool is_empty = next_line(text, at, end) == end;
+        if (!is_empty) {
+            read_line(&c, at, end);
         }
-        if (first < end) {
-            has_text = true;
-            has_list = has_list || (first - at < 4 && may_begin_list(text[first]));
-            follow_fence(&fence, text, at, end);
-        } else if (has_text && fence.mark == 0) {
-            size_t next = next_line(text, at, len);
-            if (next >= len || next >= piece) {
-                at = end + 1;
-                break;
-            }
-            if (!is_space(text[next]) && !(has_list && may_begin_list(text[next]))) {
-                *ret_cut = (struct ah_markdown_cut){.len = next, .gap = true};
-                return true;
-            }
-            at = next;
-            continue;
+        size_t next = next_line(text, end + 1, len);
+        bool gap = is_empty || next != end + 1;
+        if (begins_piece(&c, next, gap)) {
+            *ret_cut = (struct ah_markdown_cut){.len = next, .gap = gap};
+            set_carry(ret_cut, &c.fence);
+            return true;
         }
-        at = end + 1;
+        at = next < len && next < piece ? next : end + 1;
+        if (at != next) {
+            break;
+        }
     }
     if (len < piece) {
         return false;
     }
-    if (at < piece / 2) { /* a long line: behind a character */
-        at = piece;
-        while (at > piece - 4 && (text[at - 1] & 0xc0) == 0x80) {
-            at--;
-        }
-        at -= ((unsigned char)text[at - 1] & 0xc0) == 0xc0;
-    }
+    at = at < piece / 2 ? cut_line(text, piece) : at;
     *ret_cut = (struct ah_markdown_cut){.len = at};
-    set_carry(ret_cut, &fence);
+    set_carry(ret_cut, &c.fence);
     return true;
 }
 

@@ -173,8 +173,9 @@ enum ah_md_leaf { AH_MD_NO_LEAF, AH_MD_PARAGRAPH, AH_MD_HEADING, AH_MD_CODE_BLOC
  * which only marks are there, which may become anything, does not count. */
 size_t ah_md_decided(const char *text, size_t len);
 
-/* How much of the decided source can be shown, when its last leaf has its first text at `first`. */
-size_t ah_md_safe(const char *text, size_t len, enum ah_md_leaf leaf, size_t first);
+/* How much of the decided source can be shown, when its last leaf has its first text at `first` and
+ * begins in no line before the one at `behind`. */
+size_t ah_md_safe(const char *text, size_t len, enum ah_md_leaf leaf, size_t behind, size_t first);
 
 /* ---- blocks ---- */
 

@@ -376,11 +376,12 @@ static bool is_opening(const char *text, size_t at, size_t end)
     return at == end && !is_fence;
 }
 
-/* The line in which the leaf block begins that has its first text at `first`. */
-static size_t leaf_start(const char *text, size_t first)
+/* The line in which the leaf block begins that has its first text at `first`; no line before
+ * `before_first` is part of it. */
+static size_t leaf_start(const char *text, size_t before_first, size_t first)
 {
     size_t start = ah_md_line_start(text, first);
-    while (start > 0) {
+    while (start > before_first) {
         size_t before = ah_md_line_start(text, start - 1);
         if (ah_md_is_blank(text, before, start - 1) || !is_opening(text, before, start - 1)) {
             break;
@@ -390,10 +391,10 @@ static size_t leaf_start(const char *text, size_t first)
     return start;
 }
 
-size_t ah_md_safe(const char *text, size_t len, enum ah_md_leaf leaf, size_t first)
+size_t ah_md_safe(const char *text, size_t len, enum ah_md_leaf leaf, size_t behind, size_t first)
 {
     bool whole_lines = len > 0 && text[len - 1] == '\n';
-    size_t start = leaf_start(text, first);
+    size_t start = leaf_start(text, behind, first);
     if (leaf == AH_MD_NO_LEAF || ends_blank(text, len)) {
         return len;
     }

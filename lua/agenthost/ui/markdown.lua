@@ -83,7 +83,9 @@ function Stream:feed(text)
   for at = 1, #text, self.piece do
     self:take(text:sub(at, at + self.piece - 1), out)
   end
-  out[#out + 1] = self:progress(self.pending, true)
+  if text:find("[%s\x80-\xff]") then -- nothing becomes certain but at the end of a word
+    out[#out + 1] = self:progress(self.pending, true)
+  end
   return table.concat(out)
 end
 

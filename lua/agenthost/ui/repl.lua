@@ -1,6 +1,8 @@
 --- The interactive conversation: a prompt that shares its wait with the notices.
 local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
 local line = require("agenthost.line")
+local markdown = require("agenthost.ui.markdown")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
 local signals = require("agenthost.ui.signals")
@@ -62,11 +64,18 @@ function show.model_start(self)
 end
 
 function show.text(self, event)
-  self:write(self.filter:feed(event.text))
+  self:write(self.markdown:feed(self.filter:feed(event.text)))
+end
+
+-- What is held back of a reply, when it is over, however it ended.
+function Repl:end_text()
+  if self.filter then
+    self:write(self.markdown:feed(self.filter:finish()) .. self.markdown:finish())
+  end
 end
 
 function show.reply(self)
-  self:write(self.filter:finish())
+  self:end_text()
   if not self.at_line_start then
     self:write("\n")
   end
@@ -92,6 +101,7 @@ end
 
 function show.retry(self, event)
   local wait = event.wait
+  self:end_text()
   self:dim(("%s; trying again in %.1f s (%d of %d)"):format(
     shorten(wait.message, 200), wait.delay, wait.try, wait.tries))
   if wait.partial then
@@ -138,6 +148,7 @@ end
 function Repl:run_agent(input)
   self:hide_prompt()
   local ok, result, message, code = pcall(self.agent.run, self.agent, input)
+  self:end_text()
   if not ok then
     self:say(style(self, "31", "error: " .. tostring(result)))
   elseif code == "INTERRUPTED" then
@@ -250,6 +261,8 @@ function M.run(agent, options)
     at_line_start = true,
     colour = not (no_colour and no_colour ~= "") and sys.getenv("TERM") ~= "dumb",
   }, Repl)
+  self.markdown = markdown.new({ width = terminal_width,
+    colour = self.colour and defaults.ui.markdown })
   agent.on_event = function(event) self:on_event(event) end
   return async.run(function()
     self:greet()
