@@ -187,14 +187,28 @@ static size_t line_behind(const struct block *b, size_t at)
     return at == NOWHERE ? 0 : ah_md_line_end(b->text, at, b->len) + 1;
 }
 
-/* Is there an empty line between the text before and the line at `limit`? */
+static bool is_fence(const char *text, size_t at, size_t end)
+{
+    at = ah_md_skip_markers(text, at, end, false);
+    return at < end && (text[at] == '`' || text[at] == '~');
+}
+
+/* Is there an empty line between the text before and the block whose first text is in the line at
+ * `limit`? Empty lines at the start of a code block are in it. */
 static bool has_gap(const struct block *b, size_t limit)
 {
     size_t at = line_behind(b, b->at);
+    if (b->leaf == AH_MD_CODE_BLOCK && at < limit) { /* the fence that closed it */
+        size_t end = ah_md_line_end(b->text, at, b->len);
+        at = is_fence(b->text, at, end) ? end + 1 : at;
+    }
     while (at < limit) {
         size_t end = ah_md_line_end(b->text, at, b->len);
         if (ah_md_is_blank(b->text, at, end)) {
             return b->at != NOWHERE;
+        }
+        if (b->inside == AH_MD_CODE_BLOCK) {
+            return false;
         }
         at = end + 1;
     }
@@ -208,8 +222,8 @@ static void begin_leaf(struct block *b, size_t first)
     b->leaf_begun = true;
     b->leaf_first = first;
     b->leaf_behind = line_behind(b, b->at);
-    b->leaf = b->inside;
     b->gap = has_gap(b, start);
+    b->leaf = b->inside;
 }
 
 /* "# Title", or a line below it? Tells the level; 0: underlined. */
@@ -402,7 +416,7 @@ static int on_text(MD_TEXTTYPE type, const MD_CHAR *text, MD_SIZE size, void *us
     }
     if (!b->leaf_begun) {
         begin_leaf(b, at);
-        if (b->leaf == AH_MD_HEADING && !b->options->colour) {
+        if (b->leaf == AH_MD_HEADING && !b->options->colour && !b->probe) {
             add(b, "######", heading_level(b), 0);
             add(b, " ", 1, 0);
         }
@@ -473,12 +487,6 @@ static void pop_item(struct block *b)
         }
     }
     b->container_count--;
-}
-
-static bool is_fence(const char *text, size_t at, size_t end)
-{
-    at = ah_md_skip_markers(text, at, end, false);
-    return at < end && (text[at] == '`' || text[at] == '~');
 }
 
 /* A rule has no text: it is on the next line with anything in it, the end of a code block apart. */

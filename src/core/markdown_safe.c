@@ -369,11 +369,12 @@ static bool may_be_table(const char *text, size_t len, size_t start)
 static bool is_opening(const char *text, size_t at, size_t end)
 {
     at = ah_md_skip_markers(text, at, end, true);
-    bool is_fence = end - at >= 3 && (memcmp(text + at, "```", 3) == 0);
-    while (at < end && strchr("`[]!*_~\\ \t\1", text[at]) != NULL) {
+    bool is_fence = end - at >= 3 && memcmp(text + at, "```", 3) == 0;
+    bool is_empty = at == end;
+    while (at < end && strchr("`[]!\\ \t\1", text[at]) != NULL) {
         at++;
     }
-    return at == end && !is_fence;
+    return at == end && !is_fence && !is_empty;
 }
 
 /* The line in which the leaf block begins that has its first text at `first`; no line before
