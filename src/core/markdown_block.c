@@ -168,7 +168,9 @@ static void put_lines(struct block *b)
     }
     b->lines.count = 0;
     b->lines.bytes.len = 0;
-    b->certain = b->out->len;
+    if (b->leaf_begun) { /* not only an address */
+        b->certain = b->out->len;
+    }
 }
 
 static void put_rule(struct block *b)
@@ -347,7 +349,7 @@ static bool put_words(struct block *b)
     if (b->words.count == 0) {
         return false;
     }
-    bool is_bold = b->leaf == AH_MD_HEADING && heading_level(b) > 0;
+    bool is_bold = b->leaf_begun && b->leaf == AH_MD_HEADING && heading_level(b) > 0;
     begin_output(b);
     check(b, ah_md_wrap(&b->words, 0, b->words.count, room(b), is_bold ? AH_MD_BOLD : 0,
                         b->options->colour, true, &b->lines));
@@ -411,7 +413,9 @@ static int on_text(MD_TEXTTYPE type, const MD_CHAR *text, MD_SIZE size, void *us
     }
     size_t at = (size_t)(text - b->text);
     if (at >= b->stop) {
-        put_words(b);
+        if (b->leaf_begun) {
+            put_words(b);
+        }
         return b->rc < 0 ? b->rc : STOPPED;
     }
     if (!b->leaf_begun) {
@@ -509,7 +513,7 @@ static void on_rule(struct block *b)
 /* The line below a heading that is underlined. */
 static void end_heading(struct block *b)
 {
-    if (b->leaf == AH_MD_HEADING && heading_level(b) == 0) {
+    if (b->leaf_begun && b->leaf == AH_MD_HEADING && heading_level(b) == 0) {
         put_rule(b);
         b->at = least(ah_md_line_end(b->text, line_behind(b, b->at), b->len), b->len);
     }

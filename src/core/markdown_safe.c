@@ -10,6 +10,7 @@
 
 #include "utf8.h"
 
+#include <ctype.h>
 #include <string.h>
 
 /* ---- the last line ---- */
@@ -238,20 +239,29 @@ static bool scan_bracket(struct scan *scan)
     return true;
 }
 
+/* "http:" and the like at `at`? */
+static bool has_scheme(const char *text, size_t at, size_t end)
+{
+    size_t start = at;
+    while (at < end && (isalnum((unsigned char)text[at]) || strchr("+-.", text[at]) != NULL)) {
+        at++;
+    }
+    return at < end && text[at] == ':' && isalpha((unsigned char)text[start]) && at - start >= 2 &&
+           at - start <= 32;
+}
+
 /* "<": an address, or nothing. */
 static bool scan_angle(struct scan *scan)
 {
     size_t at = scan->at + 1;
-    bool has_colon = false;
     while (at < scan->end && (unsigned char)scan->text[at] > ' ' &&
            strchr("<>`@[]", scan->text[at]) == NULL) {
-        has_colon = has_colon || scan->text[at] == ':';
         at++;
     }
     if (at == scan->end || strchr("`@[]", scan->text[at]) != NULL) {
         return false;
     }
-    bool is_address = has_colon && scan->text[at] == '>';
+    bool is_address = scan->text[at] == '>' && has_scheme(scan->text, scan->at + 1, at);
     scan->at = is_address ? at + 1 : scan->at + 1;
     return true;
 }
