@@ -4,7 +4,7 @@
  * markdown.c        pieces of a text, one after the other
  * markdown_cut.c    where a piece ends; the changes to its source before it is parsed
  * markdown_safe.c   how much of an unfinished piece is certain
- * markdown_block.c  md4c's callbacks: blocks, their indentation and the lines between them
+ * markdown_block.h  md4c's callbacks, in markdown_block.c, markdown_span.c and markdown_put.c
  * markdown_words.c  words and their styles; lines of a width
  * markdown_table.c  tables
  */
