@@ -88,6 +88,9 @@ static void add_code(struct ah_md_block *b, const char *text, size_t len)
 /* A line of a code block has ended. Those that are empty wait for one that is not. */
 static void end_code_line(struct ah_md_block *b)
 {
+    while (b->code.len > 0 && b->code.data[b->code.len - 1] == ' ') { /* no line ends in spaces */
+        b->code.len--;
+    }
     if (b->code.len > 0) {
         if (!b->code_begun) {
             ah_md_begin_output(b);

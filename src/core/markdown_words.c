@@ -9,7 +9,7 @@
 
 int ah_md_grow(void **items, size_t *cap, size_t count, size_t size)
 {
-    if (count < *cap) {
+    if (*items != NULL && count < *cap) {
         return 0;
     }
     size_t more = *cap < 16 ? 16 : *cap * 2;

@@ -39,9 +39,10 @@ describe("markdown.cut", function()
   end)
 end)
 
-local SAMPLE <const> = [[
+local SAMPLE <const> = ([[
 # Title with `code`
-Intro text right below, **bold**, *italic*, ~~gone~~, a [link](https://example.com/x) and <http://a.b>.
+Intro text right below, **bold**, *italic*, ~~gone~~, a [link](https://example.com/x) and
+<http://a.b>.
 
 Setext heading
 ==============
@@ -74,12 +75,12 @@ local x = 1
 
 ***
 
-Line one  
+Line one@@
 line two\
 line three &amp; an *unclosed one
 
 日本語の文章は**空白がない**ので、どこでも改行できます。👩‍💻⚠️
-]]
+]]):gsub("@", " ")
 
 describe("a stream of Markdown", function()
   -- The whole output for a source that comes in pieces of these sizes, cleaned as the program does.
@@ -113,8 +114,8 @@ describe("a stream of Markdown", function()
   end)
 
   it("does so for texts of any kind", function()
-    local atoms = { "foo", "bar ", " ", "\n", "\n\n", "*", "**", "_", "~~", "`", "``", "```\n", "- ",
-      "1. ", "2) ", "> ", "# ", "|", "---\n", "===\n", "[", "](http://x.y/z)", "]", "!", "<",
+    local atoms = { "foo", "bar ", " ", "\n", "\n\n", "*", "**", "_", "~~", "`", "``", "```\n",
+      "- ", "1. ", "2) ", "> ", "# ", "|", "---\n", "===\n", "[", "](http://x.y/z)", "]", "!", "<",
       "<http://a.b>", "&amp;", "\\", "  ", "    ", "\t", "日本", "。", "é", "✅", "[ ] ", "[a]: b\n",
       "another word ", "12", "-", "+ ", "=", "snake_case", "**bold** ", "*it* ", "`code` ",
       "[t](u) ", "\n- item ", "\n  more", "\n  - sub ", "\n> q ", "\n```lua\ncode\n```\n",

@@ -99,6 +99,7 @@ static void test_code(void **state)
     PLAIN(20, "    indented\n\n    code", "  indented\n\n  code\n");
     COLOUR("```\nx\n```", "  \033[36mx\033[0m\n");
     PLAIN(20, "```\n```", "");
+    PLAIN(20, "```\nx   \n   \ny\n```", "  x\n\n  y\n");
 }
 
 static void test_definitions_are_text(void **state)
@@ -217,12 +218,13 @@ static void test_clusters(void **state)
 /* ---- what comes slowly ---- */
 
 static const char *const slow_texts[] = {
-    "# Title *x*\nSome **bold words** and `code` in a paragraph, [a link](http://x.y) too.\n\n"
-    "1. one\n2. two\n   - sub *a\n   b*\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nafter `it\n\nend",
-    "Setext\nheading\n---\n> quote **over\n> lines** end\n\n- [ ] task\n- [x] done\n- [a](b)\n",
-    "```lua\nlocal x = 1\n\n\nreturn x\n```\nx ``a`b`` <http://a.b> 2 * 3 \\* ~~s~~\n***\n",
-    "日本語の**文章**です。一二三四五\n\n- a\n\n  b\n\n1. x\n2. y\n\n5. z\n",
-    "a | b\n---|---\n`c|` | d\n\n`\ncode on the next line` [\nlink](u) x\n",
+    ("# Title *x*\nSome **bold words** and `code` in a paragraph, [a link](http://x.y) too.\n\n"
+     "1. one\n2. two\n   - sub *a\n   b*\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nafter `it\n\nend"),
+    ("Setext\nheading\n---\n> quote **over\n> lines** end\n\n- [ ] task\n- [x] done\n- [a](b)\n"),
+    ("```lua\nlocal x = 1\n\n\nreturn x\n```\nx ``a`b`` <http://a.b> 2 * 3 \\* ~~s~~\n***\n"),
+    ("日本語の**文章**です。一二三四五\n\n- a\n\n  b\n\n1. x\n2. y\n\n5. z\n"),
+    ("```\nspaces at the end   \n   \nof a line\n```\n"),
+    ("a | b\n---|---\n`c|` | d\n\n`\ncode on the next line` [\nlink](u) x\n"),
 };
 
 /* What is shown of each beginning is the beginning of what is shown in the end. */

@@ -1,7 +1,7 @@
 --- Markdown on a terminal while it comes: what is printed is never touched again, so text shows as
---- soon as nothing that may follow can change how it looks. Words of a paragraph come as they come,
---- unless emphasis, code or a link is open before them; lines of code when they are complete; tables
---- when they end. In the end all of it looks as if it had been rendered at once.
+--- soon as nothing that may follow can change how it looks. Words of a paragraph show as they come,
+--- unless emphasis, code or a link is open before them; lines of code when they are complete;
+--- tables when they end. In the end all of it looks as if it had been rendered at once.
 local defaults = require("agenthost.defaults")
 local markdown = require("agenthost.markdown")
 local options = require("agenthost.options")
