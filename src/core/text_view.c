@@ -295,16 +295,13 @@ size_t ah_text_cluster(const char *text, size_t len, size_t *ret_width)
         uint32_t next = AH_UTF8_INVALID;
         size_t used = ah_utf8_decode(text + at, len - at, &next);
         bool is_tone = next >= 0x1f3fb && next <= 0x1f3ff && width == 2;
-        if (next == 0xfe0f && width == 1) {
-            width = 2;
-        } else if (half_flag && is_regional(next)) {
-            width = 2;
-            half_flag = false;
-        } else if (!(joins && is_symbol(next)) && !is_tone && char_width(next) > 0) {
-            break;
-        } else if (next < 0xa0) { /* a control stands alone */
+        bool ends_flag = half_flag && is_regional(next);
+        bool has_no_width = char_width(next) == 0 && next >= 0xa0; /* a control stands alone */
+        if (!is_tone && !ends_flag && !has_no_width && !(joins && is_symbol(next))) {
             break;
         }
+        width = ends_flag || (next == 0xfe0f && width == 1) ? 2 : width;
+        half_flag = half_flag && !ends_flag;
         joins = next == 0x200d;
         at += used > 0 ? used : 1;
     }
