@@ -358,10 +358,26 @@ static size_t scan_paragraph(const char *text, size_t len, size_t start)
     return scan.safe;
 }
 
+/* Does the text end in an empty line? One with quotes' marks only when they surely are such: after
+ * four spaces they may be text. */
 static bool ends_blank(const char *text, size_t len)
 {
-    return len > 0 && text[len - 1] == '\n' &&
-           ah_md_is_blank(text, ah_md_line_start(text, len - 1), len - 1);
+    if (len == 0 || text[len - 1] != '\n') {
+        return false;
+    }
+    size_t spaces = 0;
+    for (size_t at = ah_md_line_start(text, len - 1); at < len - 1; at++) {
+        if (text[at] == '>' && spaces < 4) {
+            spaces = 0;
+        } else if (text[at] == ' ') {
+            spaces++;
+        } else if (text[at] == '\t') {
+            spaces += 4;
+        } else {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* A first line that may become the head of a table: with nothing certain behind it. */

@@ -223,6 +223,7 @@ static const char *const slow_texts[] = {
     ("Setext\nheading\n---\n> quote **over\n> lines** end\n\n- [ ] task\n- [x] done\n- [a](b)\n"),
     ("```lua\nlocal x = 1\n\n\nreturn x\n```\nx ``a`b`` <http://a.b> 2 * 3 \\* ~~s~~\n***\n"),
     ("日本語の**文章**です。一二三四五\n\n- a\n\n  b\n\n1. x\n2. y\n\n5. z\n"),
+    ("a paragraph that goes on\n[``x\n    > \n| y](u)\n"),
     ("```\nspaces at the end   \n   \nof a line\n```\n"),
     ("a | b\n---|---\n`c|` | d\n\n`\ncode on the next line` [\nlink](u) x\n"),
 };
