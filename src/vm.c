@@ -86,6 +86,7 @@ void ah_places_clear(struct ah_places *places)
 static const luaL_Reg c_modules[] = {
     {"agenthost.http", luaopen_agenthost_http},
     {"agenthost.line", luaopen_agenthost_line},
+    {"agenthost.markdown", luaopen_agenthost_markdown},
     {"agenthost.queue", luaopen_agenthost_queue},
     {"agenthost.reactor", luaopen_agenthost_reactor},
     {"agenthost.sys", luaopen_agenthost_sys},

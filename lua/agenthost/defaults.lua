@@ -66,6 +66,14 @@ defaults.skills = {
   files = 200, -- of a skill that are listed
 }
 
+--- What the interactive program shows.
+defaults.ui = {
+  markdown = true, -- replies are Markdown; false: their text as it is
+}
+defaults.markdown = {
+  piece = 65536, -- bytes of a list, table, paragraph or code block that are formatted as one
+}
+
 --- One run of the agent.
 defaults.run = {
   max_turns = 200, -- model calls

@@ -98,3 +98,9 @@ int ah_text_escape_markup(const char *in, size_t len, struct ah_buf *out);
  * goes on to the next multiple of 8, a byte that is no UTF-8 takes 1. It sums code points: a
  * terminal that draws a joined emoji as one uses fewer. Knows no escape sequences. */
 size_t ah_text_width(const char *text, size_t len);
+
+/* The first character of `text` (len >= 1) as a reader counts them, with what belongs to it:
+ * combining characters, variation selectors, skin tones, emoji joined by U+200D, the second half of
+ * a flag. Returns its bytes; its columns are those of the first code point, or 2 for an emoji made
+ * of several or asked for by U+FE0F, as terminals that know such characters draw them. */
+size_t ah_text_cluster(const char *text, size_t len, size_t *ret_width);

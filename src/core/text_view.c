@@ -271,3 +271,40 @@ size_t ah_text_width(const char *text, size_t len)
     }
     return width;
 }
+
+static bool is_regional(uint32_t cp)
+{
+    return cp >= 0x1f1e6 && cp <= 0x1f1ff;
+}
+
+/* What U+200D joins to the emoji before it; between letters it joins nothing that has a width. */
+static bool is_symbol(uint32_t cp)
+{
+    return cp >= 0x1f000 || (cp >= 0x2190 && cp <= 0x2bff);
+}
+
+size_t ah_text_cluster(const char *text, size_t len, size_t *ret_width)
+{
+    uint32_t cp = AH_UTF8_INVALID;
+    size_t at = ah_utf8_decode(text, len, &cp);
+    at = at > 0 ? at : 1;
+    size_t width = char_width(cp);
+    bool half_flag = is_regional(cp);
+    bool joins = false;
+    while (at < len && (unsigned char)text[at] >= 0x80) {
+        uint32_t next = AH_UTF8_INVALID;
+        size_t used = ah_utf8_decode(text + at, len - at, &next);
+        bool is_tone = next >= 0x1f3fb && next <= 0x1f3ff && width == 2;
+        bool ends_flag = half_flag && is_regional(next);
+        bool has_no_width = char_width(next) == 0 && next >= 0xa0; /* a control stands alone */
+        if (!is_tone && !ends_flag && !has_no_width && !(joins && is_symbol(next))) {
+            break;
+        }
+        width = ends_flag || (next == 0xfe0f && width == 1) ? 2 : width;
+        half_flag = half_flag && !ends_flag;
+        joins = next == 0x200d;
+        at += used > 0 ? used : 1;
+    }
+    *ret_width = width;
+    return at;
+}

@@ -29,6 +29,7 @@ struct ah_services *ah_services_get(lua_State *L);
 
 int luaopen_agenthost_http(lua_State *L);
 int luaopen_agenthost_line(lua_State *L);
+int luaopen_agenthost_markdown(lua_State *L);
 int luaopen_agenthost_queue(lua_State *L);
 int luaopen_agenthost_reactor(lua_State *L);
 int luaopen_agenthost_sys(lua_State *L);

@@ -57,9 +57,9 @@ describe("in the terminal", function()
     it("shows while it is typed, and the text that streams goes on above it", function()
       local text = {}
       for i = 1, 60 do
-        text[i] = ("line %d"):format(i)
+        text[i] = ("- line %d"):format(i)
       end
-      t:script({ text = table.concat(text, "\n") .. "\nthe end.",
+      t:script({ text = table.concat(text, "\n") .. "\n\nthe end.",
         wire = { event_delay = 0.02, delta = 8 } }, { text = "Unused." })
       start():say("Go")
       term:wait_for("line 3\n")

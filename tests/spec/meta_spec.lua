@@ -6,7 +6,8 @@ local task = require("agenthost.task")
 local temp = require("support.temp")
 
 local META <const> = places.share .. "/lua/agenthost/_meta"
-local C_MODULES <const> = { "http", "line", "queue", "reactor", "sys", "task", "text" }
+local C_MODULES <const> = { "http", "line", "markdown", "queue", "reactor", "sys", "task",
+  "text" }
 
 -- What a file declares: functions of the module, and methods of each class, as sets of names.
 local function declared(name)

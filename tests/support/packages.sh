@@ -1,7 +1,7 @@
 # Debian packages by purpose, and installing those that are missing. Sourced, not run.
 
 packages_build="cmake ninja-build gcc libc6-dev pkg-config liblua5.4-dev libcurl4-openssl-dev
-  lua-cjson-dev libedit-dev ca-certificates"
+  lua-cjson-dev libedit-dev libmd4c-dev ca-certificates"
 packages_tests="libcmocka-dev lua-busted python3 tmux procps strace git"
 packages_checks="clang libclang-rt-14-dev clang-format-14 clang-tidy-14 lua-check"
 

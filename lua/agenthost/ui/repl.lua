@@ -7,6 +7,7 @@ local commands = require("agenthost.ui.commands")
 local complete = require("agenthost.ui.complete")
 local defaults = require("agenthost.defaults")
 local line = require("agenthost.line")
+local markdown = require("agenthost.ui.markdown")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
 local screens = require("agenthost.ui.screen")
@@ -51,7 +52,7 @@ function Repl:work(fn, ...)
   self.status:start(function() return self.streaming end)
   local results = table.pack(pcall(fn, ...))
   self.status:stop()
-  self.screen:end_text()
+  show.end_text(self)
   return table.unpack(results, 1, results.n)
 end
 
@@ -402,6 +403,8 @@ function M.run(agent, options)
     idle = false, -- at the prompt
     streaming = false, -- text of a reply is coming
   }, Repl)
+  self.markdown = markdown.new({ width = screen.width,
+    colour = screen.colour and defaults.ui.markdown })
   agent.on_event = function(event)
     self.status:on_event(event)
     show.event(self, event)

@@ -17,13 +17,21 @@ function show.text(repl, event)
   if repl.screen.shown and repl.editor:text() == "" then
     repl.screen:hide()
   end
-  repl.screen:write(repl.filter:feed(event.text))
+  repl.screen:write(repl.markdown:feed(repl.filter:feed(event.text)))
+end
+
+--- A reply is over, however it ended: shows what was held back of it.
+---@param repl agenthost.Repl
+function M.end_text(repl)
+  if repl.filter then
+    repl.screen:write(repl.markdown:feed(repl.filter:finish()) .. repl.markdown:finish())
+  end
+  repl.screen:end_text()
+  repl.streaming = false
 end
 
 function show.reply(repl)
-  repl.screen:write(repl.filter:finish())
-  repl.screen:end_text()
-  repl.streaming = false
+  M.end_text(repl)
 end
 
 function show.tool_start(repl, event)
@@ -51,16 +59,13 @@ end
 
 function show.retry(repl, event)
   local wait = event.wait
-  repl.streaming = false
-  repl.screen:end_text()
+  M.end_text(repl)
   repl.screen:dim(("%s; trying again in %.1f s (%d of %d)"):format(
     words.shorten(wait.message, 200), wait.delay, wait.try, wait.tries))
 end
 
 function show.discarded(repl)
-  repl.filter:finish() -- what it has held back is discarded, too
-  repl.streaming = false
-  repl.screen:end_text()
+  M.end_text(repl)
   repl.screen:dim("the text above was cut off and is discarded")
 end
 
