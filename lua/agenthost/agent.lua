@@ -55,7 +55,7 @@ end
 --- Puts the notices that wait into the conversation, as part of the last user message. They are
 --- acknowledged when the message that holds them is on disk, and go back otherwise.
 function Agent:deliver_notices()
-  local notices = self.queue:drain()
+  local notices = self:take_notices()
   if #notices == 0 then
     return
   end

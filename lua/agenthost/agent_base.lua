@@ -8,6 +8,7 @@ local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local resume = require("agenthost.resume")
 local session = require("agenthost.session")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -17,6 +18,7 @@ local tools = require("agenthost.tools")
 ---@field queue agenthost.Queue its notices
 ---@field conversation agenthost.Conversation
 ---@field session agenthost.Session
+---@field earlier? agenthost.Earlier the tasks of earlier hosts, when the session was resumed
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
@@ -58,10 +60,35 @@ function Base:interrupt()
   return true
 end
 
+--- Takes the notices that wait into flight.
+---@return agenthost.Notice[]
+function Base:take_notices()
+  if not self.earlier then
+    return self.queue:drain()
+  end
+  self.earlier:introduce()
+  return self.earlier:fill(self.queue:drain())
+end
+
+-- The ids of the tasks whose ends are in flight.
+local function ends_in_flight(self)
+  local ids = {}
+  for _, notice in ipairs(self.queue:in_flight()) do
+    if notice.kind == "task" or notice.kind == "earlier" then
+      ids[#ids + 1] = notice.task
+    end
+  end
+  return ids
+end
+
 --- Appends a user message that tells the ends which are in flight in the queue. They are
---- acknowledged when it is on disk, and go back when it cannot be written.
+--- acknowledged when it is on disk, and go back when it cannot be written. Their ids stand in the
+--- same line: should the host die in between, the next one knows that they were told.
 function Base:append_and_ack(blocks)
+  local ids = ends_in_flight(self)
+  self.telling = #ids > 0 and ids or nil
   local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
+  self.telling = nil
   if not ok then
     self.queue:requeue()
     error(err, 0)
@@ -69,6 +96,9 @@ function Base:append_and_ack(blocks)
   local acked, message = self.queue:ack()
   if not acked then
     self:emit({ type = "log", text = message })
+  end
+  if self.earlier then
+    self.earlier:delivered(ids)
   end
   self:emit_message()
 end
@@ -173,7 +203,7 @@ function Base:tool_context(call)
     root = self.root,
     run_task = function(command, opts) return self:run_task(command, opts) end,
     list_tasks = function() return self:list_tasks() end,
-    find_task = function(id) return self.task_ids[id] and task.get(id) or nil end,
+    find_task = function(id) return self:find_task(id) end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
@@ -216,9 +246,8 @@ function Base:run_task(command, opts)
   return made
 end
 
---- The tasks of this agent that the host still knows, oldest first.
----@return agenthost.Task[]
-function Base:list_tasks()
+-- Those that this host runs or has run, as far as it still knows them.
+local function own_tasks(self)
   local mine = {}
   for _, one in ipairs(task.list()) do
     if self.task_ids[one.id] then
@@ -228,11 +257,27 @@ function Base:list_tasks()
   return mine
 end
 
---- Those of them that have not ended and owe a notice.
+--- The tasks of this agent that are still known, oldest first; those that earlier hosts have
+--- started in its session are among them.
+---@return agenthost.Task[]
+function Base:list_tasks()
+  local all, mine = self.earlier and self.earlier:tasks() or {}, own_tasks(self)
+  return table.move(mine, 1, #mine, #all + 1, all)
+end
+
+--- One of them, or nil.
+---@param id string
+---@return agenthost.Task?
+function Base:find_task(id)
+  return self.task_ids[id] and task.get(id) or self.earlier and self.earlier:find(id) or nil
+end
+
+--- Those that this host runs and that owe a notice. What has outlived an earlier host is nothing to
+--- wait for, and outlives this one, too.
 ---@return agenthost.Task[]
 function Base:pending_tasks()
   local pending = {}
-  for _, one in ipairs(self:list_tasks()) do
+  for _, one in ipairs(own_tasks(self)) do
     local _, state = one:status()
     if not state.ended and state.notify then
       pending[#pending + 1] = one
@@ -243,6 +288,9 @@ end
 
 --- Closes what the agent holds: its session file, its queue, its workspace.
 function Base:close()
+  if self.earlier then
+    self.earlier:close()
+  end
   self.session:close()
   self.queue:close()
   self.root:close()
@@ -254,7 +302,7 @@ local M = { methods = Base }
 
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir",
+  "base_dir", "session",
 }
 
 -- What the command line says comes before what the script says.
@@ -284,11 +332,16 @@ local function open_workspace(self, cwd)
   self.root, self.cwd = root, root:path()
 end
 
-local function open_session(self)
-  self.session = session.new({ cwd = self.cwd })
-  self.conversation = conversation.new(function(_, message)
-    self.session:append("message", { message = json.raw(message) })
-  end)
+local function open_session(self, id)
+  local function keep(_, message)
+    self.session:append("message", { message = json.raw(message), told = self.telling })
+  end
+  if id then
+    resume.into(self, id, keep)
+  else
+    self.session = session.new({ cwd = self.cwd })
+    self.conversation = conversation.new(keep)
+  end
   task.set_max_running(defaults.task.max_running)
 end
 
@@ -314,9 +367,11 @@ end
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string }
+---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
+---  session?: string }
 ---  model: "anthropic/<id>", "scripted/<file>", or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself
+---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
+---  session: the id of one to go on with
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -330,6 +385,7 @@ function M.new(opts)
     max_turns = option("max_turns", defaults.run.max_turns),
     max_tokens = option("max_tokens", defaults.run.max_tokens),
     extra = opts.extra,
+    made_with = opts,
     usage = {},
     task_ids = {},
     queue = queue.new(),
@@ -338,7 +394,8 @@ function M.new(opts)
   }, { __index = Base })
   self.emitter = function(event) self:emit(event) end
   open_workspace(self, option("cwd", sys.cwd()))
-  open_session(self)
+  open_session(self, option("session"))
+  overrides.session = nil -- one agent has it
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
@@ -349,6 +406,27 @@ function M.new(opts)
     tools = self.tools:names(),
   })
   return self
+end
+
+--- An agent like this one, with another session. The caller goes on with it and closes this one,
+--- whose background tasks go on; their ends are told when its session is resumed.
+---@param id? string of a session on disk; nil: a new one
+---@return agenthost.Agent? agent nil and a message when that cannot be
+---@return string? message
+function Base:switch_session(id)
+  if id == self.session.id then
+    return nil, ("session %s is this one"):format(id)
+  end
+  local opts = {}
+  for name, value in pairs(self.made_with) do
+    opts[name] = value
+  end
+  opts.provider, opts.cwd, opts.session = self.provider, self.cwd, id
+  local ok, made = pcall(M.new, opts)
+  if not ok then
+    return nil, tostring(made)
+  end
+  return setmetatable(made, getmetatable(self))
 end
 
 return M

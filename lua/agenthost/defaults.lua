@@ -55,6 +55,18 @@ defaults.run = {
   max_pauses = 5, -- replies in a row that end with pause_turn
 }
 
+--- Sessions on disk. Times in seconds.
+defaults.session = {
+  max_bytes = 1 << 30, -- of a session file that is opened
+  max_count = 100000, -- sessions that are looked at
+  listing = 50, -- sessions that are listed, the newest ones
+  lock_patience = 0.5, -- how long a session that another host holds is tried
+  settle = 4, -- how long a dead host's supervisor may take to note the ends of its tasks
+  watch = 0.5, -- between looks at tasks that have outlived their host
+  table = 20, -- tasks that the model is told of when a session is resumed
+  recap = 6, -- messages that are shown when a session is resumed
+}
+
 --- Model calls. Times in seconds.
 defaults.http = {
   connect_timeout = 10,

@@ -163,6 +163,9 @@ function M.run(agent, prompt, options)
   if agent.provider.note then
     say(agent.provider.note)
   end
+  for _, note in ipairs(agent.session.notes) do
+    say(one_line(note))
+  end
   return async.run(function()
     if options.format == "stream-json" then
       self:line({ type = "system", subtype = "init", cwd = agent.cwd, model = agent.provider.model,

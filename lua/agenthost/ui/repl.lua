@@ -3,6 +3,7 @@ local async = require("agenthost.async")
 local line = require("agenthost.line")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
+local sessions = require("agenthost.ui.sessions")
 local signals = require("agenthost.ui.signals")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
@@ -227,6 +228,9 @@ function Repl:greet()
   self:dim(("agenthost · %s · %s"):format(self.agent.provider.model, self.agent.cwd))
   if self.agent.provider.note then
     self:dim("(" .. self.agent.provider.note .. ")")
+  end
+  for _, recalled in ipairs(sessions.recap(self.agent, terminal_width())) do
+    self:dim(recalled)
   end
 end
 
