@@ -1,9 +1,9 @@
 --- From a session on disk to a conversation that can go on.
 ---
 --- The blocks of messages are taken from the file as they stand there, byte for byte: a prompt
---- cache finds them again, and a server that has signed some of them accepts them. What a crash or a
---- damaged line has left open is closed, so that the next request is valid: the same file gives the
---- same messages each time.
+--- cache finds them again, and a server that has signed some of them accepts them. What a crash or
+--- a damaged line has left open is closed, so that the next request is valid: the same file gives
+--- the same messages each time.
 local conversation = require("agenthost.conversation")
 local earlier = require("agenthost.earlier")
 local json = require("agenthost.json")
