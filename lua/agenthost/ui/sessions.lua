@@ -5,6 +5,7 @@ local resume = require("agenthost.resume")
 local session = require("agenthost.session")
 local sessions = require("agenthost.sessions")
 local sys = require("agenthost.sys")
+local text = require("agenthost.text")
 local transcript = require("agenthost.ui.transcript")
 
 local M = {}
@@ -33,9 +34,14 @@ end
 function M.line(info, columns)
   local head = ("%s  %s  %4d messages  "):format(info.id, os.date("%Y-%m-%d %H:%M",
     math.floor(info.used)), info.messages)
-  local where = transcript.short(info.cwd or "", 40)
-  return head .. transcript.short(where .. "  " .. (info.first or "(nothing was said)"),
-    math.max(20, columns - #head))
+  local room = math.max(24, columns - #head)
+  local where = text.clean(info.cwd or "")
+  local skipped = utf8.len(where) - room // 3
+  if skipped > 0 then -- its end says more
+    where = "…" .. where:sub(utf8.offset(where, skipped + 2))
+  end
+  return head .. where .. "  "
+    .. transcript.short(info.first or "(nothing was said)", room - utf8.len(where) - 2)
 end
 
 local function list(all, as_json)
