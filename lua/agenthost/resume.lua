@@ -21,7 +21,8 @@ local UNREADABLE <const> = "[What was said here could not be read from the sessi
 ---@field told table<string, boolean> ids of tasks whose end one of the messages holds
 ---@field open_results? table[] results that have to follow the last message
 
--- A piece while it is looked at has in addition `content` (its blocks, decoded) and `after_gap`.
+-- A piece while it is looked at has in addition `content` (its blocks, decoded) and `after_gap`; a
+-- reader may leave them out.
 
 --- Whether a value is a message as agenthost writes them.
 ---@param message any
@@ -39,8 +40,9 @@ function M.is_message(message)
   return #message.content > 0
 end
 
--- The readers of entries, by type: (restored, entry, its line, after_gap). What has none is passed
--- over.
+--- What an entry means for the conversation, by its type: (restored, entry, its line, after_gap).
+--- What is not here is passed over. One that stands for what was said before it (a summary) puts
+--- other pieces into `restored.pieces`.
 ---@type table<string, fun(restored: agenthost.Restored, entry: table, line: string, gap?: boolean)>
 M.readers = {}
 
@@ -64,6 +66,7 @@ end
 local function runs_of(pieces)
   local runs = {}
   for _, piece in ipairs(pieces) do
+    piece.content = piece.content or json.decode("[" .. piece.blocks .. "]")
     local run = runs[#runs]
     local lost_between = piece.after_gap and piece.role == "assistant"
     if not run or run.role ~= piece.role or lost_between then
