@@ -20,6 +20,7 @@ local UNREADABLE <const> = "[What was said here could not be read from the sessi
 ---@field pieces agenthost.Piece[] a valid conversation
 ---@field told table<string, boolean> ids of tasks whose end one of the messages holds
 ---@field open_results? table[] results that have to follow the last message
+---@field notes string[] lines for people: what could not be taken over
 
 -- A piece while it is looked at has in addition `content` (its blocks, decoded) and `after_gap`; a
 -- reader may leave them out.
@@ -152,9 +153,11 @@ local function add_all(pieces, more)
   end
 end
 
--- Makes the pieces a valid conversation: it begins with the user, roles alternate, each tool call
--- has one result at the start of the next message.
-local function repair(restored)
+--- Makes the pieces a valid conversation: it begins with the user, roles alternate, each tool call
+--- has one result at the start of the next message. A reader that counts pieces calls it first, for
+--- the host that wrote its entry counted those. Doing it again changes nothing.
+---@param restored agenthost.Restored
+function M.repair(restored)
   local runs, pieces, calls = runs_of(restored.pieces), {}, {}
   local function add_missing(missing)
     if #missing > 0 then
@@ -186,7 +189,7 @@ end
 ---@param records agenthost.SessionRecord[]
 ---@return agenthost.Restored
 function M.restore(records)
-  local restored = { pieces = {}, told = {} }
+  local restored = { pieces = {}, told = {}, notes = {} }
   local gap
   for _, record in ipairs(records) do
     gap = gap or record.after_gap
@@ -196,7 +199,7 @@ function M.restore(records)
       gap = nil
     end
   end
-  repair(restored)
+  M.repair(restored)
   return restored
 end
 
@@ -220,6 +223,7 @@ function M.into(agent, id, on_append)
   end
   local restored = M.restore(records)
   agent.session = opened
+  table.move(restored.notes, 1, #restored.notes, #opened.notes + 1, opened.notes)
   agent.conversation = conversation.new(on_append, restored.pieces)
   if opened.read_only then
     return

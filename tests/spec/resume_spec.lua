@@ -138,6 +138,16 @@ describe("a session file", function()
     assert.equal("Go on.", said[1].content[1].text)
   end)
 
+  it("is not changed by a second repair", function()
+    local torn = { "{" }
+    local _, restored = messages(torn, assistant("x"), asks("a"), torn, assistant("y"), user("z"),
+      results("b"), asks("c", "d"), results("d"), assistant("w"))
+    local before = conversation.new(nil, restored.pieces):messages_json()
+    resume.repair(restored)
+    assert.equal(before, conversation.new(nil, restored.pieces):messages_json())
+    assert.is_nil(restored.open_results)
+  end)
+
   it("keeps a reply of several pieces together", function() -- pause_turn
     local said = messages(user("Hi"), assistant("one"), assistant("two"), user("x"))
     assert.equal(2, #said[2].content)
