@@ -11,6 +11,7 @@ local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local resume = require("agenthost.resume")
 local retry = require("agenthost.retry")
 local session = require("agenthost.session")
 local settings = require("agenthost.settings")
@@ -25,6 +26,7 @@ local usage = require("agenthost.usage")
 ---@field session agenthost.Session
 ---@field inbox agenthost.Inbox what waits to get into the conversation
 ---@field compaction agenthost.Compaction
+---@field earlier? agenthost.Earlier the tasks of earlier hosts, when the session was resumed
 ---@field tools agenthost.Tools
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
@@ -120,10 +122,25 @@ function Base:interrupt()
   return true
 end
 
+-- The ids of the tasks whose ends are in flight.
+local function ends_in_flight(self)
+  local ids = {}
+  for _, notice in ipairs(self.queue:in_flight()) do
+    if notice.kind == "task" or notice.kind == "earlier" then
+      ids[#ids + 1] = notice.task
+    end
+  end
+  return ids
+end
+
 --- Appends a user message that tells the ends which are in flight in the queue. They are
---- acknowledged when it is on disk, and go back when it cannot be written.
+--- acknowledged when it is on disk, and go back when it cannot be written. Their ids stand in the
+--- same line: should the host die in between, the next one knows that they were told.
 function Base:append_and_ack(blocks)
+  local ids = ends_in_flight(self)
+  self.telling = #ids > 0 and ids or nil
   local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
+  self.telling = nil
   if not ok then
     self.queue:requeue()
     self.inbox:put_back()
@@ -133,6 +150,9 @@ function Base:append_and_ack(blocks)
   local acked, message = self.queue:ack()
   if not acked then
     self:emit({ type = "log", text = message })
+  end
+  if self.earlier then
+    self.earlier:delivered(ids)
   end
   self:emit_message()
 end
@@ -249,7 +269,7 @@ function Base:tool_context(call)
     root = self.root,
     run_task = function(command, opts) return self:run_task(command, opts) end,
     list_tasks = function() return self:list_tasks() end,
-    find_task = function(id) return self.task_ids[id] and task.get(id) or nil end,
+    find_task = function(id) return self:find_task(id) end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
@@ -292,9 +312,8 @@ function Base:run_task(command, opts)
   return made
 end
 
---- The tasks of this agent that the host still knows, oldest first.
----@return agenthost.Task[]
-function Base:list_tasks()
+-- Those that this host runs or has run, as far as it still knows them.
+local function own_tasks(self)
   local mine = {}
   for _, one in ipairs(task.list()) do
     if self.task_ids[one.id] then
@@ -304,11 +323,27 @@ function Base:list_tasks()
   return mine
 end
 
---- Those of them that have not ended and owe a notice.
+--- The tasks of this agent that are still known, oldest first; those that earlier hosts have
+--- started in its session are among them.
+---@return agenthost.Task[]
+function Base:list_tasks()
+  local all, mine = self.earlier and self.earlier:tasks() or {}, own_tasks(self)
+  return table.move(mine, 1, #mine, #all + 1, all)
+end
+
+--- One of them, or nil.
+---@param id string
+---@return agenthost.Task?
+function Base:find_task(id)
+  return self.task_ids[id] and task.get(id) or self.earlier and self.earlier:find(id) or nil
+end
+
+--- Those that this host runs and that owe a notice. What has outlived an earlier host is nothing to
+--- wait for, and outlives this one, too.
 ---@return agenthost.Task[]
 function Base:pending_tasks()
   local pending = {}
-  for _, one in ipairs(self:list_tasks()) do
+  for _, one in ipairs(own_tasks(self)) do
     local _, state = one:status()
     if not state.ended and state.notify then
       pending[#pending + 1] = one
@@ -319,6 +354,9 @@ end
 
 --- Closes what the agent holds: its session file, its queue, its workspace.
 function Base:close()
+  if self.earlier then
+    self.earlier:close()
+  end
   self.session:close()
   self.queue:close()
   self.root:close()
@@ -331,6 +369,7 @@ local M = { methods = Base }
 local known = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
   "base_dir", "on_notice", "instructions", "tool_choice", "permissions", "max_budget_usd",
+  "session",
 }
 
 -- What the command line says comes before what the script says.
@@ -382,14 +421,20 @@ local function open_workspace(self, cwd)
   self.root, self.cwd = root, root:path()
 end
 
-local function open_session(self)
-  self.session = session.new({ cwd = self.cwd })
-  self.conversation = conversation.new(function(_, message)
-    self.session:append("message", { message = json.raw(message) })
-  end)
+local function open_session(self, id)
+  local function keep(_, message)
+    self.session:append("message", { message = json.raw(message), told = self.telling })
+  end
   self.usage = usage.new(function(record)
     self.session:append("usage", record)
   end)
+  if id then
+    resume.into(self, id, keep)
+    self.inbox.earlier = self.earlier
+  else
+    self.session = session.new({ cwd = self.cwd })
+    self.conversation = conversation.new(keep)
+  end
   task.set_max_running(defaults.task.max_running)
 end
 
@@ -455,7 +500,7 @@ end
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
 ---  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table,
 ---  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] },
----  max_budget_usd?: number }
+---  max_budget_usd?: number, session?: string }
 ---  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
 ---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
@@ -463,7 +508,7 @@ end
 ---  name?, disable_parallel_tool_use? }, for any provider; permissions: see permission.lua and
 ---  permission_rules.lua; what the command line says comes first, then this, then the settings
 ---  file; deny rules of all three hold; max_budget_usd: when the calls have cost this much, runs
----  end with the code MAX_BUDGET
+---  end with the code MAX_BUDGET; session: the id of one to go on with
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
@@ -479,6 +524,7 @@ function M.new(opts)
     extra = opts.extra,
     tool_choice = opts.tool_choice,
     max_budget_usd = option("max_budget_usd"),
+    made_with = opts,
     commands = {},
     task_ids = {},
     notes = {},
@@ -491,7 +537,8 @@ function M.new(opts)
   self.emitter = function(event) self:emit(event) end
   self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
   open_workspace(self, option("cwd", sys.cwd()))
-  open_session(self)
+  open_session(self, option("session"))
+  overrides.session = nil -- one agent has it
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   set_permissions(self, opts.permissions)
@@ -499,6 +546,28 @@ function M.new(opts)
   check_budget(self)
   build_prompt(self, opts)
   return self
+end
+
+--- An agent like this one, with another session. The caller goes on with it and closes this one,
+--- whose background tasks go on; their ends are told when its session is resumed.
+---@param id? string of a session on disk; nil: a new one
+---@return agenthost.Agent? agent nil and a message when that cannot be
+---@return string? message
+function Base:switch_session(id)
+  if id == self.session.id then
+    return nil, ("session %s is this one"):format(id)
+  end
+  local opts = {}
+  for name, value in pairs(self.made_with) do
+    opts[name] = value
+  end
+  opts.provider, opts.cwd, opts.session = self.provider, self.cwd, id
+  local ok, made = pcall(M.new, opts)
+  if not ok then
+    return nil, tostring(made)
+  end
+  made.usage:go_on(self.usage)
+  return setmetatable(made, getmetatable(self))
 end
 
 return M

@@ -15,11 +15,14 @@ local HELP = [[
 agenthost [flags] [agent.lua] [prompt]
 agenthost tasks [--session ID] [--json] | tasks kill ID | tasks tail [-f] ID
 agenthost models [--json]
+agenthost sessions [--all] [--json] | sessions show ID | sessions export ID --format markdown|json
 
 Runs the agent that agent.lua returns, or the installed one. A script that returns nothing is simply
 run, with agenthost's modules at hand.
 
   -p, --print [PROMPT]     answer PROMPT (or standard input) on standard output and leave
+  -c, --continue           go on with the last session of this directory
+  -r, --resume [ID]        go on with that session; without ID: choose one
       --model MODEL        anthropic/<id>, openai/<id>, openai-responses/<id>, ollama/<id>,
                            llamacpp, scripted/<file.lua>, or replay/<recording.jsonl>
       --output-format F    with -p: text, json or stream-json
@@ -77,6 +80,12 @@ local flags = {
   ["--print"] = { optional = true, set = function(o, v)
     o.print, o.prompt = true, v or o.prompt
   end },
+  ["--continue"] = { set = function(o) o.continue = true end },
+  ["--resume"] = {
+    optional = true,
+    fits = function(word) return require("agenthost.sessions").is_id(word) end,
+    set = function(o, v) o.resume = v or true end,
+  },
   ["--model"] = { value = true, set = function(o, v) o.model = v end },
   ["--output-format"] = { value = true, set = function(o, v)
     if not FORMATS[v] then
@@ -123,7 +132,12 @@ local flags = {
 }
 flags["--allowedTools"] = flags["--allowed-tools"]
 flags["--disallowedTools"] = flags["--disallowed-tools"]
-local short = { ["-p"] = "--print", ["-h"] = "--help" }
+local short = {
+  ["-p"] = "--print",
+  ["-c"] = "--continue",
+  ["-r"] = "--resume",
+  ["-h"] = "--help",
+}
 
 -- A path to a script, not a prompt that happens to end with one ("explain src/main.lua").
 local function looks_like_script(word)
@@ -161,6 +175,7 @@ function M.parse(args)
       if (flag.value or flag.optional) and value == nil then
         local next_word = args[i + 1]
         local is_value = next_word and (flag.value or next_word:sub(1, 1) ~= "-")
+          and (not flag.fits or flag.fits(next_word))
           and not (flag.optional and next_word:find("%.lua$") and looks_like_script(next_word))
         if is_value then
           value, i = next_word, i + 1
@@ -272,6 +287,8 @@ local function run_agent(parsed, agent)
     local prompt = prompt_from_stdin(parsed)
     if not (prompt and prompt:find("%S")) then
       usage("there is no prompt: say it after -p, or on standard input")
+    elseif agent.session.read_only then
+      error({ message = agent.session.read_only }, 0)
     end
     return require("agenthost.ui.print").run(agent, prompt, parsed)
   end
@@ -282,6 +299,16 @@ end
 local function set_task_dir()
   local dir = require("agenthost.session").new({ cwd = sys.cwd() }).dir
   require("agenthost.task").set_dir(dir)
+end
+
+-- The session to go on with, if any. A second value says that the user wants none.
+local function choose_session(parsed)
+  local ui = require("agenthost.ui.sessions")
+  local id, none = ui.choose(parsed)
+  if id and parsed.resume and not parsed.cwd then
+    ui.enter(id)
+  end
+  return id, none
 end
 
 local function run(parsed)
@@ -297,6 +324,10 @@ local function run(parsed)
   if not ok then
     error({ message = problem }, 0) -- it has file and line; the way there is of no use
   end
+  local id, none = choose_session(parsed)
+  if none then
+    return 0
+  end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
@@ -308,6 +339,7 @@ local function run(parsed)
     permissions = { mode = parsed.permission_mode, allow = parsed.allow, deny = parsed.deny },
     max_budget_usd = parsed.max_budget_usd,
     base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
+    session = id,
   })
   local value = run_script(script, parsed.script, parsed.script_args)
   if value == nil then
@@ -323,6 +355,7 @@ end
 
 local commands = {
   models = function(words) return require("agenthost.ui.models").run(words) end,
+  sessions = function(words) return require("agenthost.ui.sessions").run(words) end,
   tasks = function(words) return require("agenthost.ui.tasks").run(words) end,
 }
 

@@ -17,12 +17,16 @@ Conversation.__index = Conversation
 
 local M = {}
 
---- An empty conversation.
+--- A conversation, empty or with what was said before.
 ---@param on_append? fun(piece: agenthost.Piece, json: string) called with every new piece before it
 ---  counts; `json` is the piece as one message. Raises when it could not be kept.
+---@param pieces? agenthost.Piece[] what was said before
 ---@return agenthost.Conversation
-function M.new(on_append)
-  return setmetatable({ pieces = {}, on_append = on_append or function() end }, Conversation)
+function M.new(on_append, pieces)
+  return setmetatable({
+    pieces = pieces or {},
+    on_append = on_append or function() end,
+  }, Conversation)
 end
 
 local function message_json(role, blocks)

@@ -113,6 +113,18 @@ defaults.compaction = {
   tries = 3, -- prompts in a row that do not fit
 }
 
+--- Sessions on disk. Times in seconds.
+defaults.session = {
+  max_bytes = 1 << 30, -- of a session file that is opened
+  max_count = 100000, -- sessions that are looked at
+  listing = 50, -- sessions that are listed, the newest ones
+  lock_patience = 0.5, -- how long a session that another host holds is tried
+  settle = 4, -- how long a dead host's supervisor may take to note the ends of its tasks
+  watch = 0.5, -- between looks at tasks that have outlived their host
+  table = 20, -- tasks that the model is told of when a session is resumed
+  recap = 6, -- messages that are shown when a session is resumed
+}
+
 --- Model calls. Times in seconds.
 defaults.http = {
   connect_timeout = 10,

@@ -17,6 +17,7 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 ---@alias agenthost.NoticePolicy "wake"|"merge"|"hold"|"drop"|fun(notice: table): string
 
 ---@class agenthost.Inbox
+---@field earlier? agenthost.Earlier the tasks of earlier hosts, which have something to tell, too
 ---@field changed table an event for `async.wait_any`: the user has said something
 local Inbox = {}
 Inbox.__index = Inbox
@@ -64,6 +65,9 @@ end
 -- acknowledgement, or now when no other one is in flight.
 local function sort(self)
   local drained = self.queue:drain()
+  if self.earlier then
+    drained = self.earlier:fill(drained)
+  end
   for _, notice in ipairs(drained) do
     local verdict = judge(self, notice)
     if verdict ~= "drop" then
@@ -123,6 +127,9 @@ end
 ---@return table[] blocks
 ---@return table[] notices
 function Inbox:take()
+  if self.earlier then
+    self.earlier:introduce()
+  end
   sort(self)
   local blocks, notices = table.move(self.said, 1, #self.said, 1, {}), {}
   for i, entry in ipairs(self.notices) do

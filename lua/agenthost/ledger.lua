@@ -73,11 +73,8 @@ function records.adopted(task)
   task.adopted = true
 end
 
---- Replays the text of a ledger. A torn or foreign line is passed over; unknown record types, too.
----@param text string
----@return agenthost.LedgerTask[] tasks in the order in which they started
-function M.replay(text)
-  local list, by_id = {}, {}
+-- Adds what the lines of a ledger say to the tasks in `list` and `by_id`.
+local function apply_lines(text, list, by_id)
   for line in text:gmatch("[^\n]+") do
     local record = json.decode(line)
     local apply = type(record) == "table" and records[record.type]
@@ -91,6 +88,14 @@ function M.replay(text)
       apply(task, record)
     end
   end
+end
+
+--- Replays the text of a ledger. A torn or foreign line is passed over; unknown record types, too.
+---@param text string
+---@return agenthost.LedgerTask[] tasks in the order in which they started
+function M.replay(text)
+  local list = {}
+  apply_lines(text, list, {})
   return list
 end
 
@@ -105,6 +110,24 @@ function M.read(path)
     return nil, message, code
   end
   return M.replay(text)
+end
+
+--- Follows a ledger that others write to.
+---@param path string
+---@return fun(): agenthost.LedgerTask[] update reads what is new, as far as its lines are whole,
+---  and gives all tasks: each time the same tables, with what is known by then
+function M.follow(path)
+  local list, by_id, offset = {}, {}, 0
+  return function()
+    local file <close> = io.open(path, "rb")
+    if file and file:seek("end") > offset then
+      file:seek("set", offset)
+      local whole = file:read("a"):match("^.*\n") or ""
+      offset = offset + #whole
+      apply_lines(whole, list, by_id)
+    end
+    return list
+  end
 end
 
 --- The tasks whose end nobody has been told: owed, ended and not delivered.
@@ -127,18 +150,30 @@ end
 ---@param ids string[]
 ---@return boolean? done nil, message, code
 function M.mark_delivered(path, ids)
-  local file, message, code = sys.append(path)
+  return M.mark(path, "delivered", ids)
+end
+
+--- Appends one record a task.
+---@param path string of the ledger
+---@param type "delivered"|"adopted"|"owed"|"waived"|"end"
+---@param ids string[]
+---@param fields? table what each record holds besides type, task and time
+---@return boolean? done nil, message, code
+function M.mark(path, type, ids, fields)
+  local file <close>, message, code = sys.append(path)
   if not file then
     return nil, message, code
   end
   local ok = true
   for _, id in ipairs(ids) do
     if ok then
-      local record = { type = "delivered", task = id, time = sys.wall() }
+      local record = { type = type, task = id, time = sys.wall() }
+      for name, value in pairs(fields or {}) do
+        record[name] = value
+      end
       ok, message, code = file:write(json.encode(record) .. "\n")
     end
   end
-  file:close()
   return ok, message, code
 end
 

@@ -24,7 +24,7 @@ end
 ---@param notice table of kind "task"
 ---@return string
 function M.task_entry(notice)
-  local ended = task.get(notice.task)
+  local ended = notice.source or task.get(notice.task)
   local tail = { max = defaults.text.notice, tail_only = true }
   local printed = ended and output.text(ended, tail) or ""
   printed = printed:gsub("%s+$", "")

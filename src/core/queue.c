@@ -162,6 +162,20 @@ struct ah_notice *ah_queue_ack(struct ah_queue *queue, uint64_t seq)
     return done.first;
 }
 
+size_t ah_queue_in_flight(struct ah_queue *queue, uint64_t after,
+                          const struct ah_notice **ret_notices, size_t cap)
+{
+    pthread_mutex_lock(&queue->lock);
+    size_t n = 0;
+    for (struct ah_notice *at = queue->in_flight.first; at != NULL && n < cap; at = at->next) {
+        if (at->seq > after) {
+            ret_notices[n++] = at;
+        }
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return n;
+}
+
 size_t ah_queue_requeue(struct ah_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);

@@ -32,12 +32,17 @@ uint64_t ah_queue_push(struct ah_queue *queue, struct ah_notice *notice);
 size_t ah_queue_count(struct ah_queue *queue);
 
 /* Takes up to `cap` pending notices into flight, oldest first, and gives borrowed pointers that
- * stay valid until they are acknowledged or put back. Main thread only, like the next two. */
+ * stay valid until they are acknowledged or put back. Main thread only, like the next three. */
 size_t ah_queue_drain(struct ah_queue *queue, const struct ah_notice **ret_notices, size_t cap);
 
 /* Takes the notices in flight with a sequence number up to and including seq out of the queue: what
  * was told is now on disk. Gives them as a list (by `next`; NULL: none) that the caller frees. */
 struct ah_notice *ah_queue_ack(struct ah_queue *queue, uint64_t seq);
+
+/* Gives up to `cap` of the notices in flight, those with a sequence number above `after`, oldest
+ * first: borrowed, as from ah_queue_drain. Main thread only. */
+size_t ah_queue_in_flight(struct ah_queue *queue, uint64_t after,
+                          const struct ah_notice **ret_notices, size_t cap);
 
 /* Puts all that are in flight back, in their old order and before the pending ones. */
 size_t ah_queue_requeue(struct ah_queue *queue);

@@ -173,6 +173,25 @@ static int queue_drain(lua_State *L)
     return 1;
 }
 
+/* q:in_flight() -> { notice, ... } */
+static int queue_in_flight(lua_State *L)
+{
+    struct ah_queue *queue = ah_check_queue(L, 1);
+    const struct ah_notice *notices[64];
+    lua_newtable(L);
+    lua_Integer count = 0;
+    uint64_t after = 0;
+    size_t n;
+    while ((n = ah_queue_in_flight(queue, after, notices, 64)) > 0) {
+        for (size_t i = 0; i < n; i++) {
+            push_notice(L, notices[i]);
+            lua_rawseti(L, -2, ++count);
+        }
+        after = notices[n - 1]->seq;
+    }
+    return 1;
+}
+
 /* Notes in the ledger that the end told by this notice is on disk; 0 or negative errno. */
 static int note_delivered(lua_State *L, const struct ah_notice *notice)
 {
@@ -217,6 +236,15 @@ static int queue_ack(lua_State *L)
         return ah_push_failure(L, &err, NULL);
     }
     lua_pushinteger(L, count);
+    return 1;
+}
+
+/* q:withdraw(seq) -> whether it was pending */
+static int queue_withdraw(lua_State *L)
+{
+    struct ah_queue *queue = ah_check_queue(L, 1);
+    lua_Integer seq = luaL_checkinteger(L, 2);
+    lua_pushboolean(L, seq > 0 && ah_queue_withdraw(queue, (uint64_t)seq));
     return 1;
 }
 
@@ -269,9 +297,11 @@ int luaopen_agenthost_queue(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"new", queue_new}, {NULL, NULL}};
     static const luaL_Reg methods[] = {
-        {"push", queue_push},       {"drain", queue_drain}, {"ack", queue_ack},
-        {"requeue", queue_requeue}, {"wait", queue_wait},   {"waitable", queue_waitable},
-        {"close", queue_close},     {NULL, NULL},
+        {"push", queue_push},         {"drain", queue_drain},
+        {"ack", queue_ack},           {"requeue", queue_requeue},
+        {"wait", queue_wait},         {"waitable", queue_waitable},
+        {"close", queue_close},       {"in_flight", queue_in_flight},
+        {"withdraw", queue_withdraw}, {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
         {"__gc", queue_close}, {"__close", queue_close}, {"__len", queue_len}, {NULL, NULL}};

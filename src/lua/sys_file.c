@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define ROOT "agenthost.sys.Root"
@@ -232,6 +233,25 @@ static int appender_sync(lua_State *L)
     return push_result(L, rc, &err);
 }
 
+/* The lock belongs to the open file: the kernel takes it back when the last process that has it
+ * open ends, however that is. */
+static int appender_lock(lua_State *L)
+{
+    int *fd = check_appender(L);
+    struct ah_err err;
+    int rc;
+    do {
+        rc = flock(*fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+    } while (rc == -EINTR);
+    if (rc == -EWOULDBLOCK) {
+        ah_err_set(&err, rc, "another process has locked it");
+        return ah_push_failure(L, &err, "LOCKED");
+    } else if (rc < 0) {
+        ah_err_sys(&err, rc, "cannot lock");
+    }
+    return push_result(L, rc, &err);
+}
+
 static int appender_close(lua_State *L)
 {
     ah_io_close(luaL_checkudata(L, 1, APPENDER));
@@ -353,6 +373,7 @@ void ah_sys_add_files(lua_State *L)
     };
     static const luaL_Reg appender_methods[] = {
         {"close", appender_close},
+        {"lock", appender_lock},
         {"sync", appender_sync},
         {"write", appender_write},
         {NULL, NULL},

@@ -275,11 +275,10 @@ static int fd_box_close(lua_State *L)
     return 0;
 }
 
-/* task:output{ since, head, tail } -> bytes, size */
-static int task_output(lua_State *L)
+/* Pushes bytes and size of an output file, as the options at 2 say. */
+static int push_output_file(lua_State *L, const char *path)
 {
     static const char *const known[] = {"since", "head", "tail", NULL};
-    struct ah_task *task = check_task(L, 1);
     lua_settop(L, 2);
     ah_opt_check(L, 2, known);
     lua_Integer since = ah_opt_integer(L, 2, "since", 0, 0, LLONG_MAX);
@@ -292,7 +291,7 @@ static int task_output(lua_State *L)
     int *fd = lua_newuserdatauv(L, sizeof *fd, 0);
     *fd = -1;
     luaL_setmetatable(L, TYPE ".fd");
-    *fd = open(ah_task_output_path(task), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
     if (*fd < 0 || fstat(*fd, &st) != 0) {
         lua_pushliteral(L, ""); /* it has not started yet */
@@ -304,6 +303,19 @@ static int task_output(lua_State *L)
     ah_io_close(fd);
     lua_pushinteger(L, (lua_Integer)st.st_size);
     return 2;
+}
+
+/* task:output{ since, head, tail } -> bytes, size */
+static int task_output(lua_State *L)
+{
+    return push_output_file(L, ah_task_output_path(check_task(L, 1)));
+}
+
+/* task.read_output(path, { since, head, tail }) -> bytes, size */
+static int task_read_output(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TSTRING);
+    return push_output_file(L, luaL_checkstring(L, 1));
 }
 
 /* ---- telling ---- */
@@ -472,6 +484,7 @@ int luaopen_agenthost_task(lua_State *L)
         {"get", task_get},
         {"list", task_list},
         {"wait_any", task_wait_any},
+        {"read_output", task_read_output},
         {"set_dir", task_set_dir},
         {"set_max_running", task_set_max_running},
         {NULL, NULL},

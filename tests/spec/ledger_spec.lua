@@ -212,6 +212,31 @@ describe("ledger.mark_delivered", function()
   end)
 end)
 
+describe("ledger.follow", function()
+  it("reads what is new, whole lines only, into the same tables", function()
+    local dir = temp.directory()
+    local path = dir .. "/tasks.jsonl"
+    local update = ledger.follow(path)
+    assert.same({}, update()) -- there is no file yet
+    local function add(text)
+      local file <close> = assert(sys.append(path))
+      assert(file:write(text))
+    end
+    local begun, stopped = lines(start("a")), lines(stop("a"))
+    add(begun)
+    local tasks = update()
+    assert.equal("running", tasks[1].status)
+    add(stopped:sub(1, 20))
+    assert.equal("running", update()[1].status)
+    add(stopped:sub(21) .. lines(start("b")))
+    assert.equal(tasks[1], update()[1])
+    assert.same({ "failed", "running" }, { tasks[1].status, tasks[2].status })
+    assert(ledger.mark(path, "end", { "b" }, { status = "lost" }))
+    assert.equal("lost", update()[2].status)
+    temp.remove(dir)
+  end)
+end)
+
 describe("ledger.is_alive", function()
   local base, one, entry
 

@@ -52,6 +52,31 @@ describe("agenthost.queue", function()
     assert.equal("integer", math.type(notice.n))
   end)
 
+  it("says what is in flight, and takes one that waits there", function()
+    push("a", "b", "c")
+    assert.same({}, q:in_flight())
+    assert.is_true(q:withdraw(2))
+    assert.is_false(q:withdraw(2))
+    assert.is_false(q:withdraw(99))
+    assert.same({ "b" }, texts(q:in_flight()))
+    assert.same({ "a", "c" }, texts(q:drain()))
+    assert.same({ "a", "b", "c" }, texts(q:in_flight()))
+    assert.equal(2, q:ack(2))
+    assert.same({ "c" }, texts(q:in_flight()))
+    q:requeue()
+    assert.same({}, q:in_flight())
+    assert.same({ "c" }, texts(q:drain()))
+  end)
+
+  it("says all that is in flight, also when that is much", function()
+    for i = 1, 200 do
+      assert(q:push({ kind = "test", n = i }))
+    end
+    q:drain()
+    local found = q:in_flight()
+    assert.same({ 200, 1, 200 }, { #found, found[1].n, found[200].n })
+  end)
+
   it("drains more than one batch at once", function()
     for i = 1, 1000 do
       assert(q:push({ kind = "test", n = i }))

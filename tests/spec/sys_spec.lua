@@ -107,6 +107,16 @@ describe("sys.root", function()
 end)
 
 describe("sys.append", function()
+  it("can be locked by one at a time", function()
+    local first, second = assert(sys.append(base .. "/f")), assert(sys.append(base .. "/f"))
+    assert.is_true(first:lock())
+    assert.is_true(first:lock())
+    assert.same({ nil, "another process has locked it", "LOCKED" }, { second:lock() })
+    first:close()
+    assert.is_true(second:lock())
+    second:close()
+  end)
+
   it("appends records to a private file", function()
     local path = base .. "/log"
     do

@@ -110,6 +110,23 @@ static void test_acknowledge(void **state)
     assert_int_equal(ah_queue_push(kit->queue, new_notice(0, 0)), 6);
 }
 
+static void test_in_flight(void **state)
+{
+    struct kit *kit = *state;
+    const struct ah_notice *notices[4];
+    assert_int_equal(ah_queue_in_flight(kit->queue, 0, notices, 4), 0);
+    push(kit, 5);
+    assert_int_equal(ah_queue_in_flight(kit->queue, 0, notices, 4), 0);
+    drain(kit, 2, 1, 2);
+    assert_true(ah_queue_withdraw(kit->queue, 4));
+    assert_int_equal(ah_queue_in_flight(kit->queue, 0, notices, 2), 2);
+    assert_int_equal(notices[1]->seq, 2);
+    assert_int_equal(ah_queue_in_flight(kit->queue, 2, notices, 4), 1);
+    assert_int_equal(notices[0]->seq, 4);
+    assert_int_equal(acknowledge(kit, 5), 3);
+    assert_int_equal(ah_queue_in_flight(kit->queue, 0, notices, 4), 0);
+}
+
 static void test_requeue_keeps_the_order(void **state)
 {
     struct kit *kit = *state;
@@ -298,6 +315,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_push_posts_and_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_acknowledge, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_in_flight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requeue_keeps_the_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
         cmocka_unit_test_setup_teardown(test_withdrawn_is_in_flight, setup, teardown),

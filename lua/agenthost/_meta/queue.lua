@@ -59,6 +59,15 @@ function Queue:drain() end
 ---@return string? code
 function Queue:ack(seq) end
 
+---Takes one notice that waits into flight, for what it says is being told by other means.
+---@param seq integer
+---@return boolean withdrawn  false when it does not wait: in flight, acknowledged, or never pushed
+function Queue:withdraw(seq) end
+
+---The notices in flight: drained, withdrawn, or taken out by `task:acknowledge`, and not acknowledged yet.
+---@return agenthost.Notice[] notices  oldest first
+function Queue:in_flight() end
+
 ---Puts all notices that are in flight back: in their order, before those that wait.
 ---@return integer count  how many those were
 function Queue:requeue() end

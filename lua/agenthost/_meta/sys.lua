@@ -100,6 +100,12 @@ local Appender = {}
 ---@return integer? written  with "SHORT": how many bytes
 function Appender:write(text) end
 
+---Takes the file for this process alone, until it is closed or the process ends. Does not wait.
+---@return true? ok
+---@return string? message
+---@return string? code  "LOCKED": another process has it
+function Appender:lock() end
+
 ---What was written is on the disk when this returns (fdatasync).
 ---@return true? ok
 ---@return string? message

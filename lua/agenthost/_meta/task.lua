@@ -64,6 +64,13 @@ function task.list() end
 ---@return agenthost.TaskState|string state  or "TIMEOUT"
 function task.wait_any(list, timeout) end
 
+---For the host: what `Task:output` gives, of the output file of a task that this host did not start.
+---@param path string
+---@param options? agenthost.TaskOutputOptions
+---@return string bytes  "" when there is no such file
+---@return integer size
+function task.read_output(path, options) end
+
 ---For the host: the directory of a session, from the next task on. Output files go to tasks/ID.log
 ---in it, the ledger is tasks.jsonl. Made with mode 0700 when it is needed.
 ---@param path string

@@ -217,8 +217,10 @@ function M.run(agent, prompt, options)
   if agent.provider.note then
     say(agent.provider.note)
   end
-  for _, note in ipairs(agent.notes) do
-    say(one_line(note))
+  for _, notes in ipairs({ agent.notes, agent.session.notes }) do
+    for _, note in ipairs(notes) do
+      say(one_line(note))
+    end
   end
   return async.run(function()
     if options.format == "stream-json" then

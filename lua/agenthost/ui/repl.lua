@@ -12,6 +12,7 @@ local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
 local screens = require("agenthost.ui.screen")
 local show = require("agenthost.ui.show")
+local sessions = require("agenthost.ui.sessions")
 local signals = require("agenthost.ui.signals")
 local status = require("agenthost.ui.status")
 local sys = require("agenthost.sys")
@@ -377,6 +378,9 @@ function Repl:greet()
   end
   for _, note in ipairs(agent.notes) do
     self.screen:dim("(" .. words.shorten(note, 500) .. ")")
+  end
+  for _, recalled in ipairs(sessions.recap(agent, self.screen.width())) do
+    self.screen:dim(recalled)
   end
 end
 
