@@ -225,7 +225,7 @@ static void answer_for_ever(struct server *server, int fd)
     }
 }
 
-#define BIG ((size_t)8 * 1024 * 1024)
+#define BIG ((size_t)64 * 1024 * 1024) /* much more than the kernel takes for both ends */
 
 static void answer_big(struct server *server, int fd)
 {
