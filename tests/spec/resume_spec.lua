@@ -314,7 +314,7 @@ describe("an agent", function()
   it("that was compacted comes back as it was", function()
     local made = place:new(function() return reply("What was.") end)
     for i = 1, 10 do
-      assert(made:run("Question " .. i))
+      assert(made:run("Question " .. i .. (" x"):rep(500)))
     end
     assert(made:compact())
     local before = made.conversation:messages_json()
