@@ -1,4 +1,5 @@
 --- `@path` in what the user types: the file goes along with the message.
+local base64 = require("agenthost.base64")
 local defaults = require("agenthost.defaults")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
@@ -10,28 +11,11 @@ local IMAGE_TYPES <const> = {
   webp = "image/webp",
 }
 
-local DIGITS <const> = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
-local function base64(bytes)
-  local out = {}
-  for i = 1, #bytes, 3 do
-    local a, b, c = bytes:byte(i, i + 2)
-    local n = a << 16 | (b or 0) << 8 | (c or 0)
-    local four = {}
-    for k = 0, 3 do
-      local digit = n >> (18 - 6 * k) & 63
-      four[k + 1] = DIGITS:sub(digit + 1, digit + 1)
-    end
-    out[#out + 1] = four[1] .. four[2] .. (b and four[3] or "=") .. (c and four[4] or "=")
-  end
-  return table.concat(out)
-end
-
 local function image_block(path, bytes)
   local media_type = IMAGE_TYPES[(path:match("%.(%w+)$") or ""):lower()]
   return media_type and {
     type = "image",
-    source = { type = "base64", media_type = media_type, data = base64(bytes) },
+    source = { type = "base64", media_type = media_type, data = base64.encode(bytes) },
   }
 end
 
