@@ -4,9 +4,9 @@ local HELP = [[
 I am a small script, not a language model: no key is set. I can still show you how agenthost works.
 Put a command in backticks, for example:
 
-  Run `sleep 3 && echo done` in the background, then create a file while it runs
-  Start 3 background tasks: `sleep 2`, `sleep 4`, `sleep 6`. Check their status
-  Run `uname -a`
+- Run `sleep 3 && echo done` in the background, then create a file while it runs
+- Start 3 background tasks: `sleep 2`, `sleep 4`, `sleep 6`. Check their status
+- Run `uname -a`
 
 For a real model set ANTHROPIC_API_KEY (and ANTHROPIC_MODEL), or say --model.]]
 

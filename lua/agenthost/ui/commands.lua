@@ -134,9 +134,7 @@ add("compact", "[FOCUS]", "sum up the older part of the conversation", function(
   return event and "", message -- what happened is an event
 end)
 
-local MODES <const> = "default, acceptEdits, plan, dontAsk or bypassPermissions"
-
-add("permissions", "[MODE]", "what tools may do; another mode: " .. MODES, function(repl, mode)
+add("permissions", "[MODE]", "what tools may do, or another mode from now on", function(repl, mode)
   local permission = repl.agent.permission
   if mode ~= "" then
     local ok, message = pcall(permission.set_mode, permission, mode)
