@@ -27,7 +27,7 @@ static int spawn(char *const argv[], pid_t *ret_pid)
 
 int ah_foreground_run(char *const argv[], int *ret_code, struct ah_err *err)
 {
-    pid_t pid;
+    pid_t pid = 0;
     int rc = spawn(argv, &pid);
     if (rc < 0) {
         return ah_err_sys(err, rc, "cannot run %s", argv[0]);
