@@ -137,7 +137,7 @@ describe("a reply in Markdown", function()
       .. ("soon "):rep(300), wire = { delta = 5, event_delay = 0.03 } }, { text = "Next answer." })
     ask(80)
     term:wait_for("\nThe first words come and then", SLOW)
-    for _ = 1, 20 do -- some more comes, of which nothing shows
+    for _ = 1, 60 do -- some more comes, of which nothing shows
       assert.falsy(term:screen():find("something", 1, true))
     end
     term:keys("C-c")
@@ -147,7 +147,7 @@ describe("a reply in Markdown", function()
     wait_answer("Next answer.")
     local came = t.server.requests()[2].body.messages[2].content[1].text
     assert.equal(came:gsub("%s+$", ""), shown)
-    assert.truthy(shown:find("and then **something", 1, true), shown)
+    assert.truthy(shown:find("and then **some", 1, true), shown)
   end)
 
   it("is shown as it is with NO_COLOR", function()
