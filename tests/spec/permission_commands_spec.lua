@@ -86,7 +86,8 @@ local TABLE <const> = {
     "git log --outp=x", "sort -o x y", "sort --compress-program=x", "trap ls EXIT", "coproc ls",
     -- options and scripts that run or write: among other letters, by braces, by names of files
     "sort -uo x y", "sort -ro x y", "sort {-o,x} y", "sort -{o,x} y", "sort *", "find . {-exec,x,}",
-    "find . -{exec,ok} x", "find *", "find . [-]delete", "git log {--output=x,}", "git grep -Ovim x",
+    "find . -{exec,ok} x", "find *", "find . [-]delete", "git log {--output=x,}",
+    "git grep -Ovim x",
     "git --no-pager grep -nOvim x", "git rebase -x ls", "git clone 'ext::sh -c ls'",
     "git clone -u ls .", "git fetch --upload-pack=ls", "git difftool -x ls", "git rebase --ex ls",
     "tar xIf ls x", "tar -xIls", "tar -cf x --to-com=ls", "jobs -x ls", "[ -n a -a -v x[0] ]",
@@ -133,7 +134,7 @@ describe("the verdict on a command", function()
     assert.equal("ask", verdict(("sh -c "):rep(5000)))
   end)
 
-  it("is never allowed where what is forbidden hides in a text that bash reads otherwise", function()
+  it("is never allowed where something forbidden hides in what bash reads otherwise", function()
     local lists = { allow = { "bash" }, deny = { "bash(rm:*)" } }
     for _, command in ipairs({ "echo \"$\\\n(rm x)\"", "echo rm x | bash -s", "env -S'rm x'",
       "echo rm x | sh /dev/stdin", "echo rm x | bash --norc", "echo \"${x:-\"'\"}\"; rm y #'",
