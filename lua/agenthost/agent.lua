@@ -1,6 +1,6 @@
---- The agent loop. `Agent:run` is all of it; what it stands on (making an agent, its tasks, events,
---- interrupting) is agent_base.lua. To change how the agent works, copy this file to
---- ~/.config/agenthost/lua/agenthost/ and edit the copy.
+--- The agent loop. `Agent:run` is all of it; what it stands on (what is said, events, interrupting)
+--- is agent_run.lua, its tasks agent_tasks.lua, making an agent agent_base.lua. To change how the
+--- agent works, copy this file to ~/.config/agenthost/lua/agenthost/ and edit the copy.
 local agent_base = require("agenthost.agent_base")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")

@@ -167,8 +167,10 @@ defaults.ollama_url = "http://127.0.0.1:11434"
 defaults.local_servers = { "http://127.0.0.1:8080", "http://127.0.0.1:11434" } -- llama.cpp, Ollama
 defaults.local_server_timeout = 0.1
 
---- Headless runs: how long `-p` waits for background tasks that owe a notice.
+--- Headless runs: how long `-p` waits for background tasks that owe a notice, and for the ends of
+--- those that it has ended then.
 defaults.wait_tasks = 600
+defaults.wait_ended = 30
 
 --- With a prompt on the command line: how long standard input may stay silent, in seconds.
 defaults.stdin_patience = 3

@@ -96,33 +96,60 @@ local function parts_match(parts, globs)
   return globs[g] == nil
 end
 
+-- A pattern without `~`, and with what a `/` at its end stands for: all that is below.
+local function expand(pattern)
+  local home = pattern:find("^~/") and sys.getenv("HOME")
+  pattern = home and home .. pattern:sub(2) or pattern
+  return (pattern:gsub("^%./+", ""):gsub("/+$", "/**"))
+end
+
 --- Whether a pattern covers a path. `*` and `?` stay inside one part of a path, `**` stands for any
---- number of parts. A pattern is relative to `cwd`, or starts with `/` or `~/`.
+--- number of parts, so does a `/` at the end. A pattern is relative to `cwd`, or starts with `/` or
+--- `~/`.
 ---@param pattern string
 ---@param cwd string
 ---@param absolute string as `resolve` gives it
 ---@return boolean
 function M.matches(pattern, cwd, absolute)
-  local home = pattern:find("^~/") and sys.getenv("HOME")
-  if home then
-    pattern = home .. pattern:sub(2)
-  end
+  pattern = expand(pattern)
   if pattern:sub(1, 1) == "/" then
     return parts_match(parts_of(absolute), parts_of(pattern))
   end
   local relative = M.below(cwd, absolute)
-  return relative ~= nil
-    and parts_match(parts_of(relative), parts_of((pattern:gsub("^%./", ""))))
+  return relative ~= nil and parts_match(parts_of(relative), parts_of(pattern))
 end
 
---- Whether one of `names` is a part of the path.
+--- Whether a path is what a pattern names, or below that, when links are followed on the way there,
+--- too.
+---@param pattern string
+---@param cwd string
+---@param absolute string as `resolve` gives it
+---@return boolean
+function M.leads_to(pattern, cwd, absolute)
+  pattern = expand(pattern)
+  local named, globs = pattern, ""
+  if pattern:find("[*?]") then
+    named, globs = pattern:match("^(.-)([^/]*[*?].*)$")
+  end
+  local real = M.resolve(cwd, named ~= "" and named or ".")
+  if not real then
+    return false
+  elseif globs == "" then
+    return M.below(real, absolute) ~= nil
+  end
+  local relative = M.below(real, absolute)
+  return relative ~= nil and parts_match(parts_of(relative), parts_of(globs))
+end
+
+--- Whether one of `names` is a part of the path, however it is written: there are file systems that
+--- take `.GIT` for `.git`.
 ---@param path string
 ---@param names string[]
 ---@return string? name
 function M.has_part(path, names)
   for _, part in ipairs(parts_of(path)) do
     for _, name in ipairs(names) do
-      if part == name then
+      if part:lower() == name then
         return name
       end
     end

@@ -2,8 +2,8 @@
 ---
 --- In front stands the name of a tool (`*` in it is any text), or of a kind of tools: `read`,
 --- `edit`, or `bash`, which is every tool that runs commands, so that no rule can be got round in
---- the background. In parentheses stands a command (`:*` at its end: and whatever words follow), or
---- a path pattern; without them the rule is about all that the tool does.
+--- the background. In parentheses stands a command (`:*` or ` *` at its end: and whatever words
+--- follow), or a path pattern; without them the rule is about all that the tool does.
 local path = require("agenthost.permission_path")
 local shell_check = require("agenthost.shell_check")
 local shell_commands = require("agenthost.shell_commands")
@@ -51,11 +51,11 @@ function M.parse(text)
     name = "^" .. name:gsub("[.-]", "%%%0"):gsub("%*", ".*") .. "$" }
   if inside and inside ~= "*" and inside ~= "" then
     rule.path = inside
-    local command = inside:match("^(.-):%*$")
+    local command = inside:match("^(.-):%*$") or inside:match("^(.-)%s+%*$")
     local shell = shell_commands.parse(command or inside)
     rule.words = #shell.commands == 1 and not shell.problem and shell.commands[1].words or nil
     rule.prefix = command ~= nil
-    if not rule.words and (rule.kind == "command" or command) then
+    if not rule.words and (rule.kind == "command" or inside:find(":%*$")) then
       return nil, ("the rule '%s' has to hold one plain command: %s"):format(text,
         shell.problem or "it holds several")
     end
@@ -156,6 +156,13 @@ local function path_covered(rule, request)
   return request.absolute ~= nil and path.matches(rule.path, request.cwd, request.absolute)
 end
 
+-- The same where something is forbidden: links on the way to what the rule names are followed, and
+-- a name means what is below it, too.
+local function path_forbidden(rule, request)
+  return path_covered(rule, request)
+    or path.leads_to(rule.path, request.cwd, request.absolute)
+end
+
 -- Whether a rule of a deny or ask list, for this tool, means this call: true, false or "maybe".
 local function covers(rule, request)
   if not rule.path then
@@ -163,7 +170,7 @@ local function covers(rule, request)
   elseif request.shell and rule.words then
     return any_covered(rule, request)
   elseif not request.shell and request.absolute then
-    return path_covered(rule, request)
+    return path_forbidden(rule, request)
   end
   return "maybe" -- one of the two does not say what it is about
 end

@@ -2,6 +2,7 @@
 --- change what later commands mean. Such a command is not plain, and what it may run is looked at,
 --- too. For permission rules; see shell_commands.lua.
 local shell_commands = require("agenthost.shell_commands")
+local shell_programs = require("agenthost.shell_programs")
 
 local M = {}
 
@@ -17,32 +18,18 @@ end
 local RUNS <const> = set([[
   eval exec source . command builtin trap coproc time env sudo doas su runuser pkexec xargs parallel
   nohup nice ionice chrt taskset setsid stdbuf timeout watch script unshare nsenter chroot flock
-  busybox toybox ssh entr strace ltrace gdb unbuffer setarch setpriv
+  busybox toybox ssh entr strace ltrace gdb unbuffer setarch setpriv systemd-run at batch crontab
+  tmux screen expect npx bunx pipx uvx xvfb-run fakeroot proot bwrap firejail valgrind perf numactl
+  prlimit choom cpulimit logsave dumb-init tini sg hyperfine run-parts start-stop-daemon watchexec
+  dbus-run-session ld.so ld-linux.so.2 ld-linux-x86-64.so.2 ld-linux-aarch64.so.1
 ]])
 local SHELLS <const> = set("sh bash dash zsh ksh mksh ash fish rbash csh tcsh")
 
 -- Builtins that change what later words mean, or evaluate what they are given.
 local CHANGES <const> = set([[
   alias unalias hash enable export declare typeset readonly local set shopt unset let read mapfile
-  readarray getopts bind complete compopt fc history
+  readarray getopts bind complete compopt compgen fc history
 ]])
-
--- Arguments with which a program runs another one, writes a file that they name, or (builtins)
--- evaluates a subscript. A short option counts with whatever follows it, a long one also shortened,
--- one with a `=` only where such a sign stands in it or in the word behind it.
-local OPTIONS <const> = {
-  find = { "-exec", "-ok", "-delete", "-fprint", "-fls" },
-  fd = { "-x", "-X", "--exec" },
-  rg = { "--pre", "--hostname-bin" },
-  sort = { "-o", "--output", "--compress-program" },
-  tar = { "-I", "--use-compress-program", "--to-command", "--checkpoint-action", "--rsh-command" },
-  git = { "-c=", "--config-env", "--exec-path", "--exec", "--output", "--ext-diff", "--upload-pack",
-    "--receive-pack", "--open-files-in-pager" },
-  printf = { "-v" },
-  test = { "-v", "-R" },
-  ["["] = { "-v", "-R" },
-  wait = { "-p" },
-}
 
 --- The name of a program without its folder.
 ---@param word string
@@ -51,22 +38,18 @@ function M.basename(word)
   return word:match("([^/]+)$") or word
 end
 
-local function is_option(word, option)
-  local long = option:find("^%-%-") and #word > 2 and word:match("^[^=]*")
-  return word:sub(1, #option) == option or long and option:sub(1, #long) == long
-end
-
-local function has_option(words, options)
+-- Whether a shell reads what it runs from somewhere else: its input, a device.
+local function reads_elsewhere(words)
+  local first = words[2] and words[2].text
+  if not first or first:find("^/dev/") or first:find("^/proc/") then
+    return true
+  end
   for i = 2, #words do
-    local word, next_word = words[i].text, words[i + 1] and words[i + 1].text or ""
-    for _, option in ipairs(options) do
-      local assigning = option:match("^(.-)=$")
-      if is_option(word, assigning or option)
-        and not (assigning and not (word .. next_word):find("=", 1, true)) then
-        return word
-      end
+    if words[i].text:find("^%-%a*c") then
+      return false
     end
   end
+  return first:find("^[-+]") ~= nil
 end
 
 -- Why a command is not plain, and whether its arguments hold others; nil when it is plain.
@@ -75,15 +58,29 @@ local function why_not(words)
   local first = words[2] and words[2].text
   if RUNS[name] then
     return ("'%s' runs other commands"):format(name), true
-  elseif SHELLS[name] and (not first or first:find("^[-+]")) then
+  elseif SHELLS[name] and (reads_elsewhere(words) or first:find("^[-+]")) then
     return ("'%s' runs commands that it is given"):format(name), true
   elseif CHANGES[name] then
-    return ("'%s' changes what later commands do"):format(name)
+    return ("'%s' changes what later commands do"):format(name), true
   end
-  local option = OPTIONS[name] and has_option(words, OPTIONS[name])
-  if option then
-    return ("'%s' of %s can run or write something else"):format(option, name), true
+  return shell_programs.problem(name, words)
+end
+
+local MOVES <const> = set("cd pushd popd")
+
+-- Behind `cd`: a program in that folder is not the one that a rule means, and git runs what is
+-- configured there.
+local function elsewhere(result)
+  local moved, problem = false, nil
+  for _, command in ipairs(result.commands) do
+    local name = command.words[1].text
+    local script = SHELLS[M.basename(name)] and command.words[2]
+    moved = moved or MOVES[name]
+    if name:find("^[^/].*/") or name == "git" or script and script.text:find("^[^/]") then
+      problem = problem or ("behind 'cd' nobody knows what '%s' runs"):format(name)
+    end
   end
+  return moved and problem
 end
 
 -- What a wrapper may run: each of its arguments as a command line, and as the start of a command.
@@ -92,6 +89,7 @@ local function look_inside(result, command, level)
   for i = 2, #words do
     if words[i].text:find("[%s;&|$`()<>]") then
       shell_commands.parse_into(result, words[i].text, level + 1)
+      result.unsure = result.unsure or words[i].text:find("^%-") ~= nil -- env -S'rm x'
     end
     command.starts = i -- every suffix up to the last word is a command, too
   end
@@ -99,8 +97,7 @@ end
 
 --- Reads a command line with all that it runs.
 ---@param text string
----@return agenthost.ShellText commands have `starts` where each suffix from the second word up to
----  that one may be a command, too
+---@return agenthost.ShellText
 function M.read(text)
   local result = shell_commands.parse(text)
   local i = 1
@@ -116,11 +113,12 @@ function M.read(text)
       for j = before + 1, #result.commands do
         result.commands[j].level = (command.level or 0) + 1
       end
-      result.unsure = result.unsure or SHELLS[M.basename(command.words[1].text)]
-        and not command.words[2] or false
     end
+    local is_shell = SHELLS[M.basename(command.words[1].text)]
+    result.unsure = result.unsure or is_shell and reads_elsewhere(command.words) or false
     i = i + 1
   end
+  result.problem = result.problem or elsewhere(result) or nil
   return result
 end
 

@@ -6,10 +6,12 @@
 --- command that it can find, inside substitutions and compound commands too: a deny rule looks at
 --- all of them.
 local defaults = require("agenthost.defaults")
+local shell_here = require("agenthost.shell_here")
 local shell_words = require("agenthost.shell_words")
 
 ---@class agenthost.ShellCommand
 ---@field words agenthost.ShellWord[] at least one; without assignments in front
+---@field starts? integer each suffix of the words from the second up to this one may be a command
 
 ---@class agenthost.ShellText
 ---@field commands agenthost.ShellCommand[] every simple command that was found
@@ -25,6 +27,11 @@ Parser.__index = Parser
 -- A text inside this one, with quotes of its own, that is run as commands.
 function Parser:inner_text(text)
   M.parse_into(self.result, text, self.level + 1)
+end
+
+-- A here-document in which there are expansions.
+function Parser:inner_quoted(text)
+  M.new_parser(self.result, text, self.level + 1):quoted_text(shell_words.new_word())
 end
 
 -- ---- commands ----------------------------------------------------------------------------------
@@ -44,26 +51,32 @@ local function is_assignment(word)
   return sign and sign <= (word.unquoted or sign) or word.text:find("^[%a_][%w_]*%[.*=") ~= nil
 end
 
--- Takes what is in front of a simple command off it.
+-- Words behind which names and options may stand before the command.
+local LOOSE <const> = { ["time"] = true, ["coproc"] = true }
+
+-- Takes what is in front of a simple command off it. Gives true when it cannot be said at which of
+-- the words that are left the command begins.
 function Parser:strip(words)
+  local loose = false
   while words[1] do
     local first = words[1]
     if first.bare and (IN_FRONT[first.text] or COMPOUND[first.text]) then
       self:fail(("'%s' makes it a compound command"):format(first.text))
       if not IN_FRONT[first.text] then
-        return
+        return true
       end
+      loose = loose or LOOSE[first.text]
     elseif is_assignment(first) then
       self:fail("it sets a variable")
     else
-      return
+      return loose
     end
     table.remove(words, 1)
   end
 end
 
 function Parser:add_command(words)
-  self:strip(words)
+  local loose = self:strip(words)
   local name = words[1]
   if not name then
     return
@@ -79,7 +92,7 @@ function Parser:add_command(words)
     return self:fail(("it has more than %d commands (defaults.permission.max_commands)"):format(
       defaults.permission.max_commands), true)
   end
-  commands[#commands + 1] = { words = words }
+  commands[#commands + 1] = { words = words, starts = loose and #words or nil }
 end
 
 local WANTS_MORE <const> = { ["&&"] = true, ["||"] = true, ["|"] = true, ["|&"] = true }
@@ -110,11 +123,6 @@ local REDIRECTIONS <const> = { "<<<", "<<%-", "<<", "<&", "<>", "<", ">>", ">&",
 
 function Parser:redirection()
   self.pos = self.pos + #self.s:match("^%d*", self.pos)
-  if self.s:find("^[<>]%(", self.pos) then
-    self:fail("it contains a process substitution")
-    self.pos = self.pos + 1 -- on with the parenthesis
-    return
-  end
   local operator
   for _, pattern in ipairs(REDIRECTIONS) do
     operator = operator or self.s:match("^" .. pattern, self.pos)
@@ -125,8 +133,10 @@ function Parser:redirection()
   local target = self:word()
   if not target then
     self:fail("it redirects to nothing")
+  elseif operator == "<<<" then
+    self:fail("it has a here-string")
   elseif operator:find("^<<") then
-    self:fail("it has a here-document")
+    shell_here.note(self, operator, target)
   elseif operator:find("^[<>]&$") and target.text:find("^%d*%-?$") then
     return -- from one descriptor to another
   elseif target.text ~= "/dev/null" then
@@ -139,7 +149,8 @@ function Parser:step(nested)
   local c = self.s:sub(self.pos, self.pos)
   if c == "#" then
     self.pos = self.s:find("\n", self.pos, true) or #self.s + 1
-  elseif self.s:find("^%d*[<>]", self.pos) or self.s:find("^&>", self.pos) then
+  elseif self.s:find("^%d*[<>]", self.pos) and not self.s:find("^%d*[<>]%(", self.pos)
+    or self.s:find("^&>", self.pos) then
     self:redirection()
   elseif c == "(" then
     self:fail("it contains parentheses")
@@ -162,6 +173,9 @@ function Parser:step(nested)
     end
     self:end_command(operator)
     self.pos = self.pos + #operator
+    if operator == "\n" and #self.here > 0 then
+      shell_here.skip(self)
+    end
   else
     local word = self:word()
     self.words[#self.words + 1] = word
@@ -173,8 +187,8 @@ end
 
 --- Reads commands up to the end, or to the `)` of a substitution; then returns true.
 function Parser:list(nested)
-  local outer = { self.words, self.redirected, self.wanted, self.depth }
-  self.words, self.redirected, self.wanted, self.depth = {}, false, nil, 0
+  local outer = { self.words, self.redirected, self.wanted, self.depth, self.here }
+  self.words, self.redirected, self.wanted, self.depth, self.here = {}, false, nil, 0, {}
   self.level = self.level + 1
   local closed = false
   if self.level > defaults.permission.max_depth then
@@ -191,20 +205,31 @@ function Parser:list(nested)
   if not closed then
     self:end_command(nil)
   end
+  if #self.here > 0 then
+    self:fail("a here-document has no end", true)
+  end
   self.level = self.level - 1
-  self.words, self.redirected, self.wanted, self.depth = table.unpack(outer, 1, 4)
+  self.words, self.redirected, self.wanted, self.depth, self.here = table.unpack(outer, 1, 5)
   return closed
 end
 
 -- ---- the whole ---------------------------------------------------------------------------------
+
+--- A parser of a text that is a part of another one.
+---@param result agenthost.ShellText
+---@param text string
+---@param level integer how deep the text stands inside others
+---@return agenthost.ShellParser
+function M.new_parser(result, text, level)
+  return setmetatable({ s = text, pos = 1, result = result, level = level, depth = 0 }, Parser)
+end
 
 --- As `parse`, into a result that is there already.
 ---@param result agenthost.ShellText
 ---@param text string
 ---@param level integer how deep the text stands inside others
 function M.parse_into(result, text, level)
-  local parser = setmetatable({ s = text, pos = 1, result = result, level = level, depth = 0 },
-    Parser)
+  local parser = M.new_parser(result, text, level)
   local problem = shell_words.bad_characters(text)
   if problem then
     parser:fail(problem, true)

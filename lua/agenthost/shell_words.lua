@@ -12,6 +12,9 @@
 ---@class agenthost.ShellReader
 ---@field s string
 ---@field pos integer
+---@field words agenthost.ShellWord[] of the command that is read
+---@field depth integer parentheses that are open in this list
+---@field here table[] here-documents that begin with the next line
 ---@field result agenthost.ShellText
 local Reader = {}
 
@@ -23,7 +26,7 @@ function Reader:fail(why, unsure)
   self.result.unsure = self.result.unsure or unsure or false
 end
 
-local function new_word()
+function M.new_word()
   return { parts = {}, literal = true, bare = true, open = false }
 end
 
@@ -84,9 +87,20 @@ function Reader:expansion(word, quoted)
     self:fail("it contains $'...'")
     self:ansi_quotes()
   else
-    self:fail("it contains an expansion")
+    -- Quotes inside ${...} have rules of their own; a line break may hide what `$` belongs to.
+    local unsure = self.s:find("^%${[^}]*['\"]", from) or self.s:find("^%$\\\n", from)
+    self:fail("it contains an expansion", unsure ~= nil)
     self.pos = from + 1
   end
+  add(word, self.s:sub(from, self.pos - 1))
+end
+
+-- <(...) and >(...), which are parts of a word.
+function Reader:process_substitution(word)
+  local from = self.pos
+  word.literal = false
+  self:fail("it contains a process substitution")
+  self:substitution(from + 2)
   add(word, self.s:sub(from, self.pos - 1))
 end
 
@@ -101,14 +115,14 @@ function Reader:single_quotes(word)
   self.pos = stop + 1
 end
 
-function Reader:double_quotes(word)
-  self.pos = self.pos + 1
-  add(word, "") -- "" is a word, too
+-- Text as between double quotes: up to the closing one, or (in a here-document) to the end. Gives
+-- true when there was a closing one.
+function Reader:quoted_text(word, closing)
   while self.pos <= #self.s do
     local c = self.s:sub(self.pos, self.pos)
-    if c == '"' then
+    if c == closing then
       self.pos = self.pos + 1
-      return
+      return true
     elseif c == "$" or c == "`" then
       self:expansion(word, true)
     elseif c == "\\" then
@@ -118,12 +132,20 @@ function Reader:double_quotes(word)
       end
       self.pos = self.pos + 2
     else
-      local run = self.s:match('^[^"$`\\]+', self.pos)
+      local run = self.s:match('^[^"$`\\]+', self.pos) or c
       add(word, run)
       self.pos = self.pos + #run
     end
   end
-  self:fail("a quote is not closed", true)
+  return false
+end
+
+function Reader:double_quotes(word)
+  self.pos = self.pos + 1
+  add(word, "") -- "" is a word, too
+  if not self:quoted_text(word, '"') then
+    self:fail("a quote is not closed", true)
+  end
 end
 
 function Reader:escape(word)
@@ -140,10 +162,12 @@ end
 
 -- Reads one word; nil when none stands here.
 function Reader:word()
-  local word = new_word()
+  local word = M.new_word()
   while self.pos <= #self.s do
     local c = self.s:sub(self.pos, self.pos)
-    if c:find("[ \t\n;&|()<>]") then
+    if self.s:find("^[<>]%(", self.pos) then
+      self:process_substitution(word)
+    elseif c:find("[ \t\n;&|()<>]") then
       break
     elseif c == "\\" then
       self:escape(word)

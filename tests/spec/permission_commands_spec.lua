@@ -6,7 +6,8 @@ local permission = require("agenthost.permission")
 local ALLOW <const> = { "bash(git status:*)", "bash(git log:*)", "bash(git diff)", "bash(ls:*)",
   "bash(cat:*)", "bash(echo:*)", "bash(grep:*)", "bash(npm test)", "bash(find:*)", "bash(make:*)",
   "bash(sort:*)", "bash(git:*)", "bash(printf:*)", "bash(test:*)", "bash([:*)", "bash(cd src)",
-  "bash(env:*)", "bash(sh:*)", "bash(xargs:*)", "bash(sudo:*)", "bash(true)", "bash(sleep:*)" }
+  "bash(env:*)", "bash(sh:*)", "bash(xargs:*)", "bash(sudo:*)", "bash(true)", "bash(sleep:*)",
+  "bash(sed *)", "bash(awk:*)", "bash(tar:*)", "bash(jobs:*)", "bash(./run:*)", "bash(cd sub:*)" }
 local DENY <const> = { "bash(rm:*)", "bash(git push:*)", "bash(curl:*)" }
 local ASK <const> = { "bash(make install:*)" }
 
@@ -30,6 +31,9 @@ local TABLE <const> = {
     "ls </dev/null", "ls 2>&-", "npm test", "make test", "cd src && ls", "[ a = b ]", "test -f x",
     "find . -name '*.c'", "git switch -c topic", "grep 'é' ü", "true", "echo a=b", "echo ''",
     "printf '%s\\n' x", "sh build.sh", "sleep 1 && echo done",
+    "sed -n 1,20p x", "sed -n '/a/p;$p' x", "sed 's/a b/c/gi; s|x|y|2' x", "sed 5q x",
+    "awk '{ print $1 }' x", "awk -F: -v n=1 'NR == n' x", "tar -tf x.tar", "tar tf x.tar",
+    "sort -un x", "git grep -n x", "./run a", "jobs -l", "cd sub && cat a",
   },
   deny = {
     "rm x", "rm -rf /", "ls; rm x", "ls && rm x", "ls || rm x", "ls | rm x", "ls & rm x",
@@ -44,6 +48,19 @@ local TABLE <const> = {
     "sh -c \"sh -c 'rm x'\"", "echo $(echo $(rm x))", "echo ${a:-$(rm x)}", "$(rm x)", "x=$(rm x)",
     "cat <<E\n$(rm x)\nE", "git push", "git push --force", "curl x | sh", "ls # x\nrm y",
     "echo a\\\\;rm x", "bash <<< 'x'; rm x",
+    -- a quote in a here-document is none, and a process substitution is a part of a word
+    "cat <<E\nit's\nE\nrm x #'", "cat <<'E'\n\"\nE\nrm x #\"", "cat <<-E\n\t'\n\tE\nrm x #'",
+    "cat <<E <<F\n'\nE\n\"\nF\nrm x", "cat <<E\n'`rm x`\nE", "cat <(ls)#;rm x",
+    "cat 2<(ls)#;rm x",
+    "echo $(cat <<E\n'\nE\nrm x)", "cat <<E; rm x\n'\nE",
+    -- words and options in front of a command
+    "function f { rm x; }; f", "for x do rm $x; done", "coproc C { rm x; }", "time -p rm x",
+    "if true; then time -p rm x; fi", "! time ! rm x",
+    -- what runs others
+    "systemd-run rm x", "npx rm x", "mapfile -C 'rm x' -c 1", "compgen -C 'rm x'", "exec -a z rm x",
+    "/lib64/ld-linux-x86-64.so.2 /bin/rm x", "bash -xc 'rm x'", "xargs -I{} rm {}", "jobs -x rm x",
+    "a=(#'\n); rm y #'", "echo $((`rm x`))", "echo $[$(rm x)]", "echo \"${a[$(rm x)]}\"",
+    "echo `echo \\`rm x\\``", "awk 'BEGIN { system(\"rm x\") }'; rm x", "env -S 'rm x'",
   },
   ask = {
     -- rules say so, or there is none
@@ -67,6 +84,26 @@ local TABLE <const> = {
     "source x", "find . -exec ls {} ;", "find . -execdir ls {} +", "find . -ok ls",
     "find . -delete", "find . -fprint x", "git -c core.pager=x log", "git log --output=x",
     "git log --outp=x", "sort -o x y", "sort --compress-program=x", "trap ls EXIT", "coproc ls",
+    -- options and scripts that run or write: among other letters, by braces, by names of files
+    "sort -uo x y", "sort -ro x y", "sort {-o,x} y", "sort -{o,x} y", "sort *", "find . {-exec,x,}",
+    "find . -{exec,ok} x", "find *", "find . [-]delete", "git log {--output=x,}",
+    "git grep -Ovim x",
+    "git --no-pager grep -nOvim x", "git rebase -x ls", "git clone 'ext::sh -c ls'",
+    "git clone -u ls .", "git fetch --upload-pack=ls", "git difftool -x ls", "git rebase --ex ls",
+    "tar xIf ls x", "tar -xIls", "tar -cf x --to-com=ls", "jobs -x ls", "[ -n a -a -v x[0] ]",
+    "sed -i s/a/b/ x", "sed -ni p x", "sed 1e x", "sed 's/a/b/e' x", "sed 's/a/b/w y' x",
+    "sed 'w y' x", "sed -f x y", "sed -e p x", "sed 's/a/b/;e ls' x", "sed 's/a\\/b/c/e' x",
+    "sed $'1e ls' x", "sed {-i,p} x", "sed 'r/dev/stdin' x", "sed 'sxaxbxe' x",
+    "awk 'BEGIN { system(\"x\") }'", "awk '{ print > \"y\" }' x", "awk '{ \"ls\" | getline }'",
+    "awk '{ f = \"sys\" \"tem\"; @f(\"ls\") }'", "awk -f x y", "awk -i inplace x", "awk --file=x",
+    -- another folder
+    "cd sub && ./run a", "cd sub; git status", "cd sub && git log | cat", "cd sub\nsh build.sh",
+    "cd sub & ./run", "pushd sub && ./run", "sh /dev/stdin", "sh -s", "ls | sh /dev/stdin",
+    "sh /proc/self/fd/0", "sh +x",
+    -- here-documents, real ones and shifts
+    "cat <<E\nx\nE\n", "cat <<'E'\nx\nE", "((1<<2))\nls\n2", "ls $((1<<E))\nls\nE",
+    "ls ${x:1 <<E }\nls\nE", "a[1 <<E ]=1\nls\nE", "$[1 <<E ]\nls\nE", "cat <<E",
+    "cat <<E\nx\nF",
     -- compound commands
     "(ls)", "{ ls; }", "if ls; then ls; fi", "! ls", "ls() { ls; }", "[[ a = b ]]", "((1))",
     "for f in a; do ls; done", "case a in a) ls;; esac", "function ls { ls; }",
@@ -95,6 +132,22 @@ describe("the verdict on a command", function()
     assert.equal("ask", verdict("ls " .. ("$("):rep(5000)))
     assert.equal("ask", verdict("ls " .. ("`"):rep(5000)))
     assert.equal("ask", verdict(("sh -c "):rep(5000)))
+  end)
+
+  it("is never allowed where something forbidden hides in what bash reads otherwise", function()
+    local lists = { allow = { "bash" }, deny = { "bash(rm:*)" } }
+    for _, command in ipairs({ "echo \"$\\\n(rm x)\"", "echo rm x | bash -s", "env -S'rm x'",
+      "echo rm x | sh /dev/stdin", "echo rm x | bash --norc", "echo \"${x:-\"'\"}\"; rm y #'",
+      "find . {-exec,rm,x,}", "{rm,x}", "((1<<2))\nrm x\n2", "echo $((1<<E))\nrm x\nE",
+      "echo ${x:1 <<E }\nrm x\nE", "a[1 <<E ]=1\nrm x\nE", "echo $[1 <<E ]\nrm x\nE",
+      "cat <<E\n\\\nE\nrm x\nE", "cat <<$E\nrm x\n$E", "cat <<\"\"\n'\n\nrm x #'",
+      "echo $(cat <<E)\n'\nE\nrm x #'" }) do
+      assert.not_equal("allow", verdict(command, lists), command)
+    end
+    for _, command in ipairs({ "git commit -m \"$(cat <<'E'\nit's \"so\nE\n)\"",
+      "diff <(ls) <(cat x)", "cat > x <<E\nit's $HOME\nE\nls" }) do
+      assert.equal("allow", verdict(command, lists), command)
+    end
   end)
 
   it("is asked for where a deny rule may be meant, whatever is allowed", function()

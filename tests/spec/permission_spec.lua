@@ -203,8 +203,40 @@ describe("permissions", function()
       end
     end)
 
+    it("of paths that forbid know links on the way, and what is below a name", function()
+      write("real/key")
+      write("src/deep/x.c")
+      os.execute(("cd '%s' && ln -s real link && ln -s . here"):format(place.cwd))
+      for _, case in ipairs({
+        { "deny", "link/**", "link/key" }, { "deny", "link/**", "real/key" },
+        { "deny", "link/key", "real/key" }, { "deny", "here/real/*", "real/key" },
+        { "deny", place.cwd .. "/here/link/**", "real/key" }, { "deny", "src", "src/deep/x.c" },
+        { "deny", "src/", "src/deep/new.c" }, { "deny", "./src/deep/", "src/deep/x.c" },
+        { "deny", "../" .. place.cwd:match("[^/]*$") .. "/src/**", "src/deep/x.c" },
+        { "allow", "src/*", "src/deep/x.c" }, { "allow", "sr", "src/deep/x.c" },
+        { "allow", "src/dee", "src/deep/x.c" }, { "allow", "none/**", "src/deep/x.c" },
+      }) do
+        assert.equal(case[1], verdict("read_file", { path = case[3] },
+          { deny = { "read(" .. case[2] .. ")" } }), table.concat(case, " "))
+      end
+      for pattern, expected in pairs({ ["src/"] = "allow", src = "ask", ["link/"] = "ask" }) do
+        local path = pattern == "link/" and "real/key" or "src/deep/x.c"
+        assert.equal(expected, verdict("write_file", { path = path },
+          { allow = { "edit(" .. pattern .. ")" } }), pattern)
+      end
+    end)
+
+    it("of commands may end in a star, as other agents write them", function()
+      local lists <const> = { allow = { "Bash(git log *)" }, deny = { "Bash(rm *)" } }
+      for command, expected in pairs({ ["git log"] = "allow", ["git log -3 x"] = "allow",
+        ["git logx"] = "ask", ["rm x"] = "deny", ["rm"] = "deny", ["rmdir x"] = "ask" }) do
+        assert.equal(expected, verdict("bash", { command = command }, lists), command)
+      end
+    end)
+
     it("edits outside, and of what others run, ask in every asking mode", function()
       for _, path in ipairs({ "/etc/passwd", "../x", ".git/hooks/pre-commit", "a/.git/config",
+        ".GIT/config", "a/.Git/x", "/proc/self/root/etc/passwd", "a/../../x",
         ".agenthost/plugins/x.lua" }) do
         assert.equal("ask", verdict("write_file", { path = path }, {}, "acceptEdits"), path)
       end

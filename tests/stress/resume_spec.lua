@@ -1,5 +1,7 @@
 -- kill -9 at random moments of a long run with tasks, then --continue: each time the next request
 -- is one that a strict server takes, and in the end every message and every notice is there once.
+-- The window of the model is small, so that the conversation is compacted again and again; the user
+-- says something while the agent works, runs end, and some notices wait for the next one.
 local async = require("agenthost.async")
 local case = require("support.case")
 local json = require("agenthost.json")
@@ -8,6 +10,21 @@ local stress = require("support.stress")
 local tmux = require("support.tmux")
 
 local TURNS <const> = 3000 -- that the model knows: more than any run takes
+local WINDOW <const> = 16000 -- tokens; half of it is for the prompt
+
+-- Ends with code 3 wait for the next run; `steer` is a user who types while the agent works.
+local SCRIPT <const> = [[
+return require("agenthost.agent").new{
+  plugins = { "shell", "files", "background" },
+  on_notice = function(one) return one.code == 3 and "hold" or "wake" end,
+  tools = { { name = "steer", description = "for the test", permission = "none",
+    input = { n = "integer" },
+    run = function(input, ctx)
+      ctx.agent:say("Steer " .. input.n .. ".")
+      return "said"
+    end } },
+}
+]]
 
 -- What the model does in turn k: always something to do, most of it in the background.
 local function turn(k)
@@ -26,6 +43,9 @@ local function turn(k)
     { thinking = "so", text = "On.", tools = { background("sleep 0.2; echo d", { detached = true }),
       { name = "check_background", input = json.object() } } },
     { tools = { background("exec sleep 60"), background("sleep 0.01") } },
+    { text = "Pause." },
+    { text = "Long.", tools = { { name = "bash", input = { command = "printf '%04000d' 7" } },
+      { name = "steer", input = { n = k } } } },
     { text = "ünïcode \u{1F680} \\ \"" .. k, tools = { background("trap '' TERM; sleep 0.4") } },
   }
   local rule = kinds[k % #kinds + 1]
@@ -34,7 +54,10 @@ local function turn(k)
 end
 
 local function rules()
-  local all = { { when = { any_contains = "FINISH" }, text = "Done." } }
+  local all = {
+    { when = { last_user_contains = "Write the summary now." }, text = "What was." },
+    { when = { any_contains = "FINISH" }, text = "Done." },
+  }
   for k = 1, TURNS do
     all[#all + 1] = turn(k)
   end
@@ -61,10 +84,24 @@ local function wire(request)
   return (json.slice(request.body_text, "messages"):gsub("%]}%]$", ""))
 end
 
-local function check_prefixes(requests)
+-- The requests for a summary apart.
+local function without_summaries(requests)
+  local plain = {}
+  for _, request in ipairs(requests) do
+    if not case.last_text(request.body):find("Write the summary now.", 1, true) then
+      plain[#plain + 1] = request
+    end
+  end
+  return plain
+end
+
+-- Each request begins as the one before it, but for `compactions` of them.
+local function check_prefixes(requests, compactions)
   for i = 2, #requests do
     local before, after = wire(requests[i - 1]), wire(requests[i])
-    if after:sub(1, #before) ~= before then
+    local same = after:sub(1, #before) == before
+    compactions = compactions - (same and 0 or 1)
+    if not same and compactions < 0 then
       local at = 1
       while before:byte(at) == after:byte(at) do
         at = at + 1
@@ -78,8 +115,15 @@ end
 describe("kill -9, then --continue", function()
   local t
 
+  local function new_case()
+    local made = case.new()
+    made.models = { { id = "claude-test-1", max_input_tokens = WINDOW, max_tokens = 8000 } }
+    made.place:write("a.lua", SCRIPT)
+    return made
+  end
+
   before_each(function()
-    t = case.new()
+    t = new_case()
   end)
 
   after_each(function()
@@ -102,18 +146,34 @@ describe("kill -9, then --continue", function()
   end
 
   local function one_life(round, first)
-    local running = t:start({ "-p", "--continue", "--max-turns", "100000",
+    local running = t:start({ "a.lua", "-p", "--continue", "--max-turns", "100000",
       ("Prompt %d."):format(round) })
     if first then
       t.server.wait(function() return #t.server.requests() > 0 end)
     end
     async.sleep(math.random() * 0.6) -- any moment
     if not running:alive() then
-      local ended = running:wait()
-      error(("it ended by itself: %s %s"):format(ended.code, ended.stderr))
+      local ended = running:wait() -- its run was over, and nothing was to come
+      assert(ended.code == 0, ("it ended by itself: %s %s"):format(ended.code, ended.stderr))
+      return
     end
     running:signal("KILL")
     running:wait()
+  end
+
+  -- What the messages of the session file say as the user, and how many compactions are in it.
+  local function what_was_said()
+    local said, compactions = {}, 0
+    local path = ledger_path():gsub("tasks%.jsonl$", "session.jsonl")
+    for line in io.lines(path) do
+      local entry = json.decode(line) or {}
+      compactions = compactions + (entry.type == "compaction" and 1 or 0)
+      local message = entry.type == "message" and entry.message or {}
+      for _, block in ipairs(message.role == "user" and message.content or {}) do
+        said[#said + 1] = block.text
+      end
+    end
+    return table.concat(said, "\n"), compactions
   end
 
   -- Kills one host of a session after the other, and checks what has become of it.
@@ -126,46 +186,48 @@ describe("kill -9, then --continue", function()
     local last
     local bound = stress.FAR + case.now()
     repeat
-      last = t:run({ "-p", "--continue", "--output-format", "stream-json", "FINISH" })
+      last = t:run({ "a.lua", "-p", "--continue", "--output-format", "stream-json", "FINISH" })
       assert.equal(0, last.code, last.stderr)
     until unsettled() == 0 or case.now() > bound
-    local requests = whole_requests(t.server)
-    check_prefixes(requests)
-
-    local messages = requests[#requests].body.messages
-    local said = {}
-    for _, message in ipairs(messages) do
-      for _, block in ipairs(message.role == "user" and message.content or {}) do
-        said[#said + 1] = block.text
-      end
-    end
-    local text = table.concat(said, "\n")
+    local said, compactions = what_was_said()
+    local requests = without_summaries(whole_requests(t.server))
+    check_prefixes(requests, compactions)
     for round = 1, kills do
-      assert.is_true(case.count(text, ("Prompt %d."):format(round)) <= 1)
+      assert.is_true(case.count(said, ("Prompt %d."):format(round)) <= 1)
+    end
+    local steered = 0
+    for k = 1, TURNS do
+      local times = case.count(said, ("Steer %d."):format(k))
+      assert.is_true(times <= 1)
+      steered = steered + times
     end
     local ends = 0
     for _, one in ipairs(assert(ledger.read(ledger_path()))) do
       if one.owed then
-        assert.equal(1, case.count(text, "[bg:" .. one.id .. "] "), one.id .. " " .. one.status)
-        assert.is_true(case.count(text, "[bg:" .. one.id .. "] " .. one.status .. ":") == 1)
+        assert.equal(1, case.count(said, "[bg:" .. one.id .. "] "), one.id .. " " .. one.status)
+        assert.is_true(case.count(said, "[bg:" .. one.id .. "] " .. one.status .. ":") == 1)
         ends = ends + 1
       end
     end
-    return #requests, ends
+    return { requests = #requests, ends = ends, compactions = compactions, steered = steered }
   end
 
   it("loses and doubles no message and no notice (B1, B12)", function()
     stress.seed()
-    local turns, ends = 0, 0
+    local sums = {}
     for i = 1, stress.size(1, 9) do
       if i > 1 then
         t:finish()
-        t = case.new()
+        t = new_case()
       end
-      local more_turns, more_ends = one_session(12)
-      turns, ends = turns + more_turns, ends + more_ends
+      local found = one_session(12)
+      for name, count in pairs(found) do
+        sums[name] = (sums[name] or 0) + count
+      end
     end
-    print(("%d requests, %d ends told"):format(turns, ends))
-    assert.is_true(ends > 12)
+    print(json.encode(sums))
+    assert.is_true(sums.ends > 12)
+    assert.is_true(sums.compactions > 0)
+    assert.is_true(sums.steered > 0)
   end)
 end)

@@ -1,6 +1,7 @@
 --- Headless: one prompt, one answer on stdout, everything else on stderr.
 local async = require("agenthost.async")
 local compaction = require("agenthost.compaction")
+local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local output = require("agenthost.output")
 local partial = require("agenthost.ui.partial")
@@ -68,6 +69,10 @@ function Print:on_event(event)
       event.wait.message, event.wait.delay, event.wait.try, event.wait.tries))
   elseif event.type == "reply" then
     self.turns = self.turns + 1
+  elseif event.type == "held" then
+    self.held = event.runs
+    say(("%d runs in a row were started by notices alone: what comes now waits for the next "
+      .. "message (defaults.wake.max_runs)"):format(event.runs))
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
   elseif event.type == "log" and self.options.verbose then
@@ -96,38 +101,52 @@ function Print:on_event(event)
   end
 end
 
--- Ends what still runs when the patience for it is over. Returns how many there were.
-function Print:stop_tasks()
-  local pending = self.agent:pending_tasks()
+-- Ends what still runs when nobody waits for it any more, and waits until it has ended.
+function Print:stop_tasks(why)
+  local agent = self.agent
+  local pending = agent:pending_tasks()
+  self.ending, self.stopped = true, self.stopped or #pending > 0
   for _, task in ipairs(pending) do
-    say(("ended task %s at the bound of %g s (--wait-tasks): %s"):format(
-      task.id, self.options.wait_tasks, one_line(task.command)))
-    task:kill({ by = "agenthost, at --wait-tasks" })
+    say(("ended task %s at %s: %s"):format(task.id, why, one_line(task.command)))
+    task:kill({ by = "agenthost, at " .. why })
   end
-  return #pending
+  local deadline = sys.now() + defaults.wait_ended
+  while #agent:pending_tasks() > 0 and sys.now() < deadline do
+    agent.inbox:due() -- takes in what has come, so that the queue has news only of what comes
+    agent.queue:wait(math.max(0, math.min(deadline - sys.now(), 1)))
+  end
 end
 
--- The run, and a further one for every notice, until no task owes one.
-function Print:converse(prompt)
+-- Waits until notices ask for a run. Gives false when none will: no task owes one any more, what
+-- came waits for the user's next message, or notices have started too many runs.
+function Print:wait_for_notices(deadline)
   local agent = self.agent
-  local result, message, code = agent:run(prompt)
-  local deadline = sys.now() + self.options.wait_tasks
-  local stopped = false
-  while result do
-    if #agent.queue == 0 and #agent:pending_tasks() > 0
-      and not agent.queue:wait(math.max(0, deadline - sys.now())) then
-      stopped, self.stopped = true, self:stop_tasks()
-      agent.queue:wait(30)
+  while true do
+    local due = agent.inbox:due()
+    if due == 0 then
+      return true
+    elseif self.held then
+      self:stop_tasks(("the limit of %d runs (defaults.wake.max_runs)"):format(self.held))
+      return false
+    elseif not due and #agent:pending_tasks() == 0 then
+      return false
+    elseif sys.now() >= deadline then
+      self:stop_tasks(("the bound of %g s (--wait-tasks)"):format(self.options.wait_tasks))
+      return agent.inbox:due() ~= nil
     end
-    if #agent.queue == 0 then
-      return result
-    end
-    result, message, code = agent:run(nil)
-    if stopped then
-      return result, message, code
-    end
+    agent.queue:wait(math.min(due or math.huge, deadline - sys.now()))
   end
-  return nil, message, code
+end
+
+-- The run, and further ones for the notices that ask for one.
+function Print:converse(prompt)
+  self.held, self.ending = nil, false
+  local result, message, code = self.agent:run(prompt)
+  local deadline = sys.now() + self.options.wait_tasks
+  while result and not self.ending and self:wait_for_notices(deadline) do
+    result, message, code = self.agent:run(nil)
+  end
+  return result, message, code
 end
 
 -- One run for each message of standard input, each with its result.
