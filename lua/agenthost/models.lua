@@ -96,12 +96,14 @@ function M.price(model)
   return is_local(provider.url) and FREE or nil
 end
 
+local MAX_TOKENS <const> = 1000000000 -- of one call; sums of what is more could overflow
+
 --- A count of tokens as a server gives it; 0 for what is none.
 ---@param value any
 ---@return integer
 function M.tokens(value)
-  local count = math.tointeger(value)
-  return count and count > 0 and count or 0
+  local count = math.type(value) and math.tointeger(value)
+  return count and count > 0 and count <= MAX_TOKENS and count or 0
 end
 
 -- Tokens of a prompt by what they are charged as. `input_tokens` does not hold the cached ones.

@@ -87,8 +87,8 @@ end
 --- Takes note of what a call has used, before its reply is in the conversation.
 ---@param usage table
 function Size:took(usage)
-  local tokens = (usage.input_tokens or 0) + (usage.cache_read_input_tokens or 0)
-    + (usage.cache_creation_input_tokens or 0)
+  local tokens = models.tokens(usage.input_tokens) + models.tokens(usage.cache_read_input_tokens)
+    + models.tokens(usage.cache_creation_input_tokens)
   if tokens > 0 then
     self.last = { tokens = tokens, bytes = self:bytes() }
   end
