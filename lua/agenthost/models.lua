@@ -60,15 +60,29 @@ end
 ---@field max_output integer tokens of a reply
 ---@field source "server"|"table"|"default" where context_window is from
 
+--- The limits of a provider's model as far as somebody knows them: its server, else the table. May
+--- ask the server, which the provider does once.
+---@param provider agenthost.Provider
+---@return agenthost.ModelInfo
+---@return "server"|"table"|"default" source where context_window is from
+function M.known_limits(provider)
+  local info, entry = asked(provider), M.find(provider.model) or {}
+  local source = info.context_window and "server" or entry.context_window and "table" or "default"
+  return {
+    context_window = info.context_window or entry.context_window,
+    max_output = info.max_output or entry.max_output,
+    cuts = info.cuts,
+  }, source
+end
+
 --- The limits of a provider's model. May ask the server, which the provider does once.
 ---@param provider agenthost.Provider
 ---@return agenthost.Limits
 function M.limits(provider)
-  local info, entry = asked(provider), M.find(provider.model) or {}
-  local source = info.context_window and "server" or entry.context_window and "table" or "default"
+  local known, source = M.known_limits(provider)
   return {
-    context_window = info.context_window or entry.context_window or defaults.limits.context_window,
-    max_output = info.max_output or entry.max_output or defaults.limits.max_output,
+    context_window = known.context_window or defaults.limits.context_window,
+    max_output = known.max_output or defaults.limits.max_output,
     source = source,
   }
 end

@@ -17,6 +17,7 @@ local MAX_NAME <const> = 60 -- characters of an error type or a content type
 ---@field request_id? string
 ---@field partial boolean some text or thinking was shown; it does not count
 ---@field context_window? integer with TOO_LONG: the tokens that fit, when the server says so
+---@field prompt_tokens? integer with TOO_LONG: those that the prompt has, when the server says so
 
 --- What one API calls things.
 ---@class agenthost.ErrorWords
@@ -183,6 +184,7 @@ function Errors:response(status, headers, body)
     request_id = request_id,
     partial = false,
     context_window = code == "TOO_LONG" and said.window(facts, what) or nil,
+    prompt_tokens = code == "TOO_LONG" and said.prompt(what) or nil,
   }
 end
 
