@@ -73,7 +73,7 @@ function Agent:next_reply(turn)
   local reply, details
   while fits do
     reply, message, code, details = self:call_model(turn)
-    if code ~= "TOO_LONG" then
+    if code ~= "TOO_LONG" and not (details and details.status == 413) then
       return reply, message, code
     end
     fits, message, code = self.compaction:make_room(message, details)
@@ -93,7 +93,7 @@ function Agent:call_model(turn)
     messages_json = function() return self.conversation:messages_json() end,
     messages = function() return self.conversation:messages() end,
     pieces = self.conversation.pieces,
-    max_tokens = self.max_tokens,
+    max_tokens = self.compaction:max_tokens(),
     tool_choice = self.tool_choice,
     extra = self.extra,
   }

@@ -56,6 +56,17 @@ function Compaction:took(usage)
   self.size:took(usage)
 end
 
+--- Tokens that the next reply may have.
+---@return integer
+function Compaction:max_tokens()
+  return self.size:reply()
+end
+
+-- 182000 as "182,000".
+local function grouped(n)
+  return (tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
+end
+
 -- ---- the entry ---------------------------------------------------------------------------------
 
 local function piece_of(message)
@@ -138,7 +149,8 @@ end
 function Compaction:summary_bounds(limit)
   local bytes_per_token = math.min(4, self.size:bytes_per_token())
   return {
-    max_tokens = math.min(defaults.compaction.summary_tokens, limit // 4),
+    max_tokens = math.min(defaults.compaction.summary_tokens, limit // 4,
+      (self.size:most())),
     max_bytes = math.floor(limit * bytes_per_token * defaults.compaction.at),
   }
 end
@@ -233,22 +245,33 @@ end
 ---@return string? code
 function Compaction:prepare()
   local tokens = self.size:tokens()
-  if tokens < defaults.compaction.smallest or tokens < self.next_at then
-    return true
-  end
+  local is_long = tokens >= defaults.compaction.smallest and tokens >= self.next_at
   local ok, limit = true, self.size:known_limit()
-  if not limit then -- the server is asked
+  if not limit and (is_long or self.size:must_ask()) then -- the server is asked
     ok, limit = self.agent:interruptible(function() return self.size:limit() end)
   end
   if not ok then
     return nil, "interrupted by the user", "INTERRUPTED"
-  elseif tokens > limit * defaults.compaction.at then
+  elseif is_long and tokens > limit * defaults.compaction.at then
     local event, message, code = self:compact("limit")
     if not event and code == "INTERRUPTED" then
       return nil, message, code
     end
   end
+  self:warn()
   return true
+end
+
+-- What the server would cut off without a word the user has to know, once for each provider.
+function Compaction:warn()
+  local window, provider = self.size:is_cut(), self.agent.provider
+  if window and self.warned ~= provider then
+    self.warned = provider
+    self.agent:emit({ type = "warning", text = ("%s takes %s tokens of a prompt and cuts off the "
+      .. "rest without a word; this one has about %s: set OLLAMA_CONTEXT_LENGTH where it runs, or "
+      .. "num_ctx of the model"):format(provider.model, grouped(window),
+      grouped(self.size:tokens())) })
+  end
 end
 
 --- After a call that did not fit: makes room for the next try.
@@ -259,9 +282,13 @@ end
 ---@return string? code
 function Compaction:make_room(message, details)
   self.failed = self.failed + 1
-  self.size:learn(details and details.context_window)
+  details = details or {}
+  local is_enough = self.size:learn(details.context_window, details.prompt_tokens)
   local event, problem, code
   if self.failed <= defaults.compaction.tries then
+    if is_enough then
+      return true
+    end
     event, problem, code = self:compact("too_long")
   end
   if event then
@@ -273,11 +300,6 @@ function Compaction:make_room(message, details)
   local why = problem and " (" .. problem .. ")" or ""
   return nil, ("%s. The conversation could not be made shorter%s: begin a new one, with less input "
     .. "at once, or take a model with a larger context window"):format(message, why), "TOO_LONG"
-end
-
--- 182000 as "182,000".
-local function grouped(n)
-  return (tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
 end
 
 --- An event as one line for people.

@@ -149,6 +149,12 @@ defaults.limits = {
   context_window = 128000,
   max_output = 16000,
 }
+--- Where prompt and reply together come near the context window the reply may be shorter than it
+--- was asked for.
+defaults.reply = {
+  smallest = 1024, -- tokens; no less is asked for
+  margin = 0.05, -- share of the window that stays free: prompts are estimated
+}
 
 --- The model when a key is set and nothing names one.
 defaults.model = "claude-sonnet-5-5"

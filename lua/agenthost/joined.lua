@@ -34,19 +34,28 @@ local function add(out, pieces, i, blocks)
   end
 end
 
+--- Adds to texts that only grow, such that there are few of them and none is copied often.
+---@param texts string[] changed
+---@param fresh string[] what comes behind them; changed
+function M.grow(texts, fresh)
+  if #fresh == 0 then
+    return
+  elseif texts[1] and #texts[#texts] < LONG then
+    table.insert(fresh, 1, table.remove(texts))
+  end
+  texts[#texts + 1] = table.concat(fresh)
+end
+
 -- Takes the pieces up to `count` into the texts that are kept.
 local function extend(self, pieces, count)
   if self.count >= count then
     return
   end
-  local texts, fresh = self.texts, {}
-  if texts[1] and #texts[#texts] < LONG then
-    fresh[1] = table.remove(texts)
-  end
+  local fresh = {}
   for i = self.count + 1, count do
     add(fresh, pieces, i, pieces[i].blocks)
   end
-  texts[#texts + 1] = table.concat(fresh)
+  M.grow(self.texts, fresh)
   self.count, self.last = count, pieces[count]
 end
 

@@ -60,15 +60,29 @@ end
 ---@field max_output integer tokens of a reply
 ---@field source "server"|"table"|"default" where context_window is from
 
+--- The limits of a provider's model as far as somebody knows them: its server, else the table. May
+--- ask the server, which the provider does once.
+---@param provider agenthost.Provider
+---@return agenthost.ModelInfo
+---@return "server"|"table"|"default" source where context_window is from
+function M.known_limits(provider)
+  local info, entry = asked(provider), M.find(provider.model) or {}
+  local source = info.context_window and "server" or entry.context_window and "table" or "default"
+  return {
+    context_window = info.context_window or entry.context_window,
+    max_output = info.max_output or entry.max_output,
+    cuts = info.cuts,
+  }, source
+end
+
 --- The limits of a provider's model. May ask the server, which the provider does once.
 ---@param provider agenthost.Provider
 ---@return agenthost.Limits
 function M.limits(provider)
-  local info, entry = asked(provider), M.find(provider.model) or {}
-  local source = info.context_window and "server" or entry.context_window and "table" or "default"
+  local known, source = M.known_limits(provider)
   return {
-    context_window = info.context_window or entry.context_window or defaults.limits.context_window,
-    max_output = info.max_output or entry.max_output or defaults.limits.max_output,
+    context_window = known.context_window or defaults.limits.context_window,
+    max_output = known.max_output or defaults.limits.max_output,
     source = source,
   }
 end
@@ -96,12 +110,14 @@ function M.price(model)
   return is_local(provider.url) and FREE or nil
 end
 
+local MAX_TOKENS <const> = 1000000000 -- of one call; sums of what is more could overflow
+
 --- A count of tokens as a server gives it; 0 for what is none.
 ---@param value any
 ---@return integer
 function M.tokens(value)
-  local count = math.tointeger(value)
-  return count and count > 0 and count or 0
+  local count = math.type(value) and math.tointeger(value)
+  return count and count > 0 and count <= MAX_TOKENS and count or 0
 end
 
 -- Tokens of a prompt by what they are charged as. `input_tokens` does not hold the cached ones.

@@ -40,17 +40,27 @@ void ah_sse_join_drop_markers(struct ah_sse_join *join)
     }
 }
 
-/* The inside of the string behind the first of the markers that occurs, or NULL. */
+/* The inside of the one string behind a marker that is not empty, or NULL. With two of them there
+ * is no telling which one grows. */
 static const char *find_string(const struct ah_sse_join *join, const struct ah_sse_event *event)
 {
+    const char *end = event->data + event->data_len;
+    const char *found = NULL;
     for (size_t i = 0; i < join->marker_count; i++) {
         const struct ah_buf *marker = &join->markers[i];
-        const char *found = memmem(event->data, event->data_len, marker->data, marker->len);
-        if (found != NULL) {
-            return found + marker->len;
+        const char *at = event->data;
+        while ((at = memmem(at, (size_t)(end - at), marker->data, marker->len)) != NULL) {
+            at += marker->len;
+            if (at < end && *at == '"') {
+                continue;
+            }
+            if (found != NULL) {
+                return NULL;
+            }
+            found = at;
         }
     }
-    return NULL;
+    return found;
 }
 
 static bool set(struct ah_buf *buf, const char *bytes, size_t len)
@@ -88,7 +98,7 @@ static bool add(struct ah_sse_join *join, const struct ah_sse_event *event)
 {
     const char *end = event->data + event->data_len;
     const char *from = event->data + join->before;
-    if (event->has_breaks || event->data_len <= join->before ||
+    if (event->has_breaks || event->data_len <= join->before || *from == '"' ||
         memcmp(event->data, join->data.data, join->before) != 0 ||
         !is_equal(&join->name, event->name, event->name_len) ||
         !is_equal(&join->id, event->id, event->id_len)) {

@@ -5,11 +5,12 @@
  *
  * A marker is literal text that ends with the first quote of a JSON string, such as
  * "text_delta","text":" (with both quotes). Two events are joined when they have the same name and
- * id, and data that is equal byte for byte before and behind the string that follows the first
- * occurrence of a marker. The joined event's string holds the insides of both strings as they were
- * written, so that it decodes as if the server had sent it at once; a surrogate pair that was cut
- * in two is whole again. Whatever is unusual is passed on as it is: no marker, a string without an
- * end, data of several lines.
+ * id, and data that is equal byte for byte before and behind the string that follows a marker. The
+ * joined event's string holds the insides of both strings as they were written, so that it decodes
+ * as if the server had sent it at once; a surrogate pair that was cut in two is whole again.
+ * Whatever is unusual is passed on as it is: no marker, a string without an end, data of several
+ * lines. So are an event whose string is empty, for then what counts stands elsewhere in it, and one
+ * with two strings behind markers that are not empty.
  *
  * Not a JSON parser, and not for events that mean something by themselves: who names a marker says
  * that its strings may be put together.

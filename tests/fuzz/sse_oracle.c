@@ -113,23 +113,24 @@ static bool same_event(const struct event *a, const struct event *b)
     return same(a->name, b->name) && same(a->id, b->id) && same(a->data, b->data);
 }
 
-/* Finds the string behind the first of the markers that occurs: its inside is [*from, *to). */
+/* Finds the one string behind a marker that is not empty: its inside is [*from, *to). */
 static bool find_string(struct piece data, size_t *from, size_t *to)
 {
+    size_t found = 0;
     for (size_t m = 0; m < sizeof markers / sizeof *markers; m++) {
         size_t len = strlen(markers[m]);
         for (size_t at = 0; at + len <= data.len; at++) {
-            if (memcmp(data.bytes + at, markers[m], len) != 0) {
-                continue;
+            bool is_marker = memcmp(data.bytes + at, markers[m], len) == 0;
+            if (is_marker && data.bytes[at + len] != '"') {
+                *from = at + len;
+                found++;
             }
-            *from = *to = at + len;
-            while (*to < data.len && data.bytes[*to] != '"') {
-                *to += data.bytes[*to] == '\\' ? 2 : 1;
-            }
-            return *to < data.len;
         }
     }
-    return false;
+    for (*to = *from; found == 1 && *to < data.len && data.bytes[*to] != '"';) {
+        *to += data.bytes[*to] == '\\' ? 2 : 1;
+    }
+    return found == 1 && *to < data.len;
 }
 
 /* Whether `part` is one that may be joined with `joined`, whose string begins at `from` and is
@@ -137,8 +138,8 @@ static bool find_string(struct piece data, size_t *from, size_t *to)
 static bool fits(const struct event *part, const struct event *joined, size_t from,
                  struct piece behind, struct piece *ret_text)
 {
-    size_t start;
-    size_t stop;
+    size_t start = 0;
+    size_t stop = 0;
     if (!same(part->name, joined->name) || !same(part->id, joined->id) ||
         !find_string(part->data, &start, &stop) || start != from ||
         memcmp(part->data.bytes, joined->data.bytes, from) != 0 ||
@@ -150,24 +151,22 @@ static bool fits(const struct event *part, const struct event *joined, size_t fr
     return same(tail, behind);
 }
 
-/* Takes the events from plain[*at] on that make up `joined`; `next` is the joined one behind it, or
- * NULL. Events with an empty string leave no trace: they belong to the one before them unless they
- * came by themselves. */
-static const char *explain(const struct event *joined, const struct event *next,
-                           const struct events *plain, size_t *at)
+/* Takes the events from plain[*at] on that make up `joined`. */
+static const char *explain(const struct event *joined, const struct events *plain, size_t *at)
 {
     const struct event *parts = plain->list;
-    size_t from;
-    size_t to;
+    size_t from = 0;
+    size_t to = 0;
     struct piece text;
-    bool has_string = find_string(joined->data, &from, &to);
-    bool is_same = *at < plain->count && same_event(joined, &parts[*at]);
-    if (!has_string || (from == to && !is_same)) {
-        *at += is_same;
-        return is_same ? NULL : "an event is not that of the stream";
+    if (*at < plain->count && same_event(joined, &parts[*at])) {
+        (*at)++;
+        return NULL;
+    }
+    if (!find_string(joined->data, &from, &to)) {
+        return "an event is not that of the stream";
     }
     struct piece behind = {joined->data.bytes + to, joined->data.len - to};
-    for (size_t done = is_same ? to : from; done < to; (*at)++) {
+    for (size_t done = from; done < to; (*at)++) {
         if (*at == plain->count || !fits(&parts[*at], joined, from, behind, &text)) {
             return "events were joined that differ";
         }
@@ -179,11 +178,6 @@ static const char *explain(const struct event *joined, const struct event *next,
         }
         done += text.len;
     }
-    *at += is_same;
-    while (*at < plain->count && fits(&parts[*at], joined, from, behind, &text) && text.len == 0 &&
-           (next == NULL || !same_event(next, &parts[*at]))) {
-        (*at)++;
-    }
     return NULL;
 }
 
@@ -192,8 +186,7 @@ static const char *compare(const struct events *plain, const struct events *join
     size_t at = 0;
     const char *wrong = NULL;
     for (size_t i = 0; i < joined->count && wrong == NULL; i++) {
-        const struct event *next = i + 1 < joined->count ? &joined->list[i + 1] : NULL;
-        wrong = explain(&joined->list[i], next, plain, &at);
+        wrong = explain(&joined->list[i], plain, &at);
     }
     return wrong != NULL ? wrong : at == plain->count ? NULL : "events were lost";
 }

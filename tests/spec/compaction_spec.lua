@@ -415,6 +415,97 @@ describe("compaction", function()
     end)
   end)
 
+  describe("the length of a reply", function()
+    -- An agent whose server tells these limits, and the max_tokens of its calls.
+    local function asking(info, turns, opts)
+      local asked = {}
+      local made = place:new(function(_, request)
+        if is_summing_up(request) then
+          return reply("s")
+        end
+        asked[#asked + 1] = request.max_tokens
+        local turn = turns[#asked] or reply("Turn " .. #asked)
+        if turn.fails then
+          return table.unpack(turn, 1, 4)
+        end
+        return turn
+      end, opts)
+      function made.provider.model_info()
+        return info
+      end
+      return made, asked
+    end
+
+    local function fails(code, details)
+      return { fails = true, nil, "no", code, details }
+    end
+
+    it("is no more than the model gives, and than fits", function()
+      local made, asked = asking({ context_window = 8000, max_output = 5000 },
+        { used(4000, reply("a")) }, { max_tokens = 16000 })
+      for _ = 1, 2 do
+        assert(made:run("go"))
+      end
+      made.compaction.size.last.tokens = 7900
+      made.compaction.next_at = math.huge
+      assert(made:run("go"))
+      assert.equal(5000, asked[1])
+      assert.is_true(asked[2] < 8000 - 4000 and asked[2] > 3000, asked[2])
+      assert.equal(defaults.reply.smallest, asked[3])
+      local small, few = asking({ max_output = 64000 }, {}, { max_tokens = 500 })
+      assert(small:run("go"))
+      assert.same({ 500 }, few)
+    end)
+
+    it("is what was asked for when nobody knows the model", function()
+      local made, asked = asking(nil, { used(127000, reply("a")) }, { max_tokens = 64000 })
+      assert(made:run("go"))
+      assert.same({ 64000 }, asked)
+    end)
+
+    it("becomes less when the server says that prompt and reply do not fit together", function()
+      local made, asked = asking(nil, { fails("TOO_LONG", { retryable = false,
+        context_window = 8192, prompt_tokens = 3000 }) }, { max_tokens = 16000 })
+      assert.equal("Turn 2", assert(made:run("go")).text)
+      assert.equal(16000, asked[1])
+      assert.is_true(asked[2] < 8192 - 3000 and asked[2] > 4000, asked[2])
+      assert.equal(0, #events_of(made, "compaction"))
+    end)
+
+    it("is no reason to go on for ever", function()
+      local made, asked = asking(nil, setmetatable({}, { __index = function()
+        return fails("TOO_LONG", { retryable = false, context_window = 8192, prompt_tokens = 30 })
+      end }))
+      assert.equal("TOO_LONG", (select(3, made:run("go"))))
+      assert.is_true(#asked <= 4)
+    end)
+  end)
+
+  it("makes room when the body is too large for the server", function()
+    local big = { { type = "image", source = { type = "base64", media_type = "image/png",
+      data = ("A"):rep(40000) } } }
+    local made = place:new({ reply(call("t")),
+      function() return nil, "413: too large", "TOO_LARGE", { status = 413, retryable = false } end,
+      reply("ok") }, { tools = { tool("t", function() return big end) } })
+    assert.equal("ok", assert(made:run("go")).text)
+    assert.equal(1, events_of(made, "compaction")[1].results)
+    same_as_on_disk(made)
+  end)
+
+  it("warns once of a server that cuts prompts without a word", function()
+    local made = place:new(function() return reply("ok") end)
+    function made.provider.model_info()
+      return { context_window = 1000, cuts = true }
+    end
+    assert(made:run("go"))
+    assert.equal(0, #events_of(made, "warning"))
+    assert(made:run(("long "):rep(2000)))
+    assert(made:run("go"))
+    local warnings = events_of(made, "warning")
+    assert.equal(1, #warnings)
+    assert.matches("takes 1,000 tokens of a prompt", warnings[1].text, 1, true)
+  end)
+
   describe("on request", function()
     it("sums up with what the user wants to be kept", function()
       with({ keep_turns = 1 })

@@ -64,15 +64,15 @@ describe("model_info", function()
     local shown = { model_info = { ["qwen.context_length"] = 40960, x = 1 } }
     local server <close> = serve({ ["GET /v1/models"] = list, ["POST /api/show"] = shown,
       ["GET /api/ps"] = { models = { { name = "m", context_length = 8192 } } } })
-    assert.same({ context_window = 8192 }, model_of(server):model_info())
+    assert.same({ context_window = 8192, cuts = true }, model_of(server):model_info())
     shown.parameters = "stop  \"x\"\nnum_ctx     2048"
     local second <close> = serve({ ["GET /v1/models"] = list, ["POST /api/show"] = shown })
-    assert.same({ context_window = 2048 }, model_of(second):model_info())
+    assert.same({ context_window = 2048, cuts = true }, model_of(second):model_info())
     assert.same({ "GET /v1/models", "POST /api/show" }, seen(second))
     shown.parameters = nil
     local third <close> = serve({ ["GET /v1/models"] = list, ["POST /api/show"] = shown })
     local p = model_of(third)
-    assert.same({ context_window = defaults.ollama_context }, p:model_info())
+    assert.same({ context_window = defaults.ollama_context, cuts = true }, p:model_info())
     assert.is_nil(p.info) -- not certain: asked again when the model is loaded
   end)
 

@@ -23,11 +23,11 @@ local function text(s)
 end
 
 local function chat(...)
-  return json.decode(openai_messages.new():json(nil, { ... }))
+  return json.decode(table.concat(openai_messages.new():parts(nil, { ... })))
 end
 
 local function input(...)
-  return json.decode(openai_items.new():json({ ... }))
+  return json.decode(table.concat(openai_items.new():parts({ ... })))
 end
 
 local function messages(...)
@@ -69,22 +69,63 @@ describe("messages of Chat Completions", function()
       piece("user", text("b")), piece("assistant", thinking, text("c")) }
     assert.same({ { role = "user", content = "a" }, { role = "user", content = "b" },
       { role = "assistant", content = "c" } }, chat(table.unpack(pieces)))
-    local with = json.decode(openai_messages.new("reasoning_content"):json("sys", pieces))
+    local with = json.decode(table.concat(
+      openai_messages.new("reasoning_content"):parts("sys", pieces)))
     assert.same({ role = "system", content = "sys" }, with[1])
     assert.same({ role = "assistant", content = "c", reasoning_content = "Hm" }, with[4])
+  end)
+
+  -- The same as if all had been made anew, whatever was asked for before.
+  local function check_growing(make)
+    local kept, pieces = make(), {}
+    math.randomseed(1)
+    for i = 1, 150 do
+      local user = math.random() < 0.5
+      pieces[i] = user and piece("user", text(("u"):rep(math.random(3000))))
+        or math.random() < 0.2 and piece("assistant", { type = "thinking", thinking = "Hm" })
+        or piece("assistant", text(("a"):rep(math.random(3000))))
+      local made = table.concat(kept(pieces))
+      assert.equal(table.concat(make()(pieces)), made)
+      assert.is_table(json.decode(made))
+    end
+    local parts = kept(pieces)
+    assert.is_true(#parts < 25, #parts .. " parts")
+    assert.is_true(rawequal(parts[3], kept(pieces)[3]))
+    local other = { piece("user", text("another conversation")) }
+    assert.equal(table.concat(make()(other)), table.concat(kept(other)))
+    pieces[10] = nil
+    table.move(pieces, 12, #pieces, 10)
+    assert.equal(table.concat(make()(pieces)), table.concat(kept(pieces)))
+  end
+
+  it("cost what is new: the rest is kept as text", function()
+    for _, system in ipairs({ false, "You are a test." }) do
+      check_growing(function()
+        local m = openai_messages.new()
+        return function(pieces) return m:parts(system or nil, pieces) end
+      end)
+    end
+    check_growing(function()
+      local items = openai_items.new()
+      return function(pieces) return items:parts(pieces) end
+    end)
   end)
 
   it("are converted once for each piece, and not kept longer than it", function()
     local m = openai_messages.new()
     local one = piece("user", text("a"))
     local first = m:convert(one)
-    m:json(nil, { one, piece("assistant", text("b")) })
+    local pieces = { one }
+    m:parts(nil, pieces)
     assert.equal(first, m:convert(one))
+    pieces[2] = piece("assistant", text("b"))
+    m:parts(nil, pieces)
     collectgarbage()
     collectgarbage()
     local count = 0
-    for _ in pairs(m.converted) do
+    for kept in pairs(m.converted) do
       count = count + 1
+      assert.equal(pieces[2], kept) -- the first one is text by now
     end
     assert.equal(1, count)
   end)
@@ -125,7 +166,7 @@ describe("a conversation that goes on with another provider", function()
   end)
 
   it("has its items as they were for the Responses API, and none for Chat Completions", function()
-    local m = openai_items.new():json({ said, result })
+    local m = table.concat(openai_items.new():parts({ said, result }))
     assert.matches(item .. ',{"type":"message","id":"m","role":"assistant","content":[]},' .. call,
       m, 1, true)
     local made = chat(said, result)

@@ -192,8 +192,15 @@ describe("a failure", function()
     rules[5] = { fault = { status = 400, body = [[{"object":"error","message":"'max_tokens' or ]]
       .. [['max_completion_tokens' is too large: 5000. This model's maximum context length is ]]
       .. [[4096 tokens","type":"BadRequestError","code":400}]] } }
-    local codes, results = failures({ rules = rules }, 5)
-    assert.same({ "TOO_LONG", "TOO_LONG", "TOO_LONG", "TOO_LONG", "BAD_REQUEST" }, codes)
+    rules[6] = { fault = { status = 400, body = [[{"object":"error","message":"'max_tokens' or ]]
+      .. [['max_completion_tokens' is too large: 5000. This model's maximum context length is ]]
+      .. [[4096 tokens and your request has 1000 input tokens","type":"BadRequestError",]]
+      .. [["code":400}]] } }
+    local codes, results = failures({ rules = rules }, 6)
+    assert.same({ "TOO_LONG", "TOO_LONG", "TOO_LONG", "TOO_LONG", "BAD_REQUEST", "TOO_LONG" },
+      codes)
+    assert.same({ 4096, 1000 },
+      { results[6].details.context_window, results[6].details.prompt_tokens })
     for i, row in ipairs(rows) do
       assert.equal(row[2], results[i].details.context_window)
     end

@@ -133,7 +133,8 @@ function APIS.openai(text)
   end
   events[#events + 1] = '{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}'
   local pieces = kept(openai_stream.new(nothing), events)
-  return json.decode(openai_messages.new():json(nil, pieces))[1].tool_calls[1]["function"].arguments
+  local text = table.concat(openai_messages.new():parts(nil, pieces))
+  return json.decode(text)[1].tool_calls[1]["function"].arguments
 end
 
 APIS["openai-responses"] = function(text)
@@ -143,7 +144,7 @@ APIS["openai-responses"] = function(text)
     '{"type":"response.output_item.done","output_index":0,"item":' .. item .. "}",
     '{"type":"response.completed","response":{"status":"completed","output":[' .. item .. "]}}",
   })
-  return json.decode(openai_items.new():json(pieces))[1].arguments
+  return json.decode(table.concat(openai_items.new():parts(pieces)))[1].arguments
 end
 
 -- A block or item that nobody knows, with anything in it.
@@ -161,7 +162,7 @@ local function unknown_item(text)
   local pieces = kept(openai_responses_stream.new(nothing), {
     '{"type":"response.output_item.done","output_index":0,"item":' .. item .. "}",
     '{"type":"response.completed","response":{"status":"completed","output":[]}}' })
-  return json.slice(openai_items.new():json(pieces), 1, "data")
+  return json.slice(table.concat(openai_items.new():parts(pieces)), 1, "data")
 end
 
 describe("what a provider sent goes back byte for byte", function()

@@ -75,7 +75,6 @@ static void strings_are_joined(void **state)
     (void)state;
     check(EVENT("one"), GIVES("one"));
     check(EVENT("one") EVENT(" two"), GIVES("one two"));
-    check(EVENT("") EVENT("") EVENT("a") EVENT(""), GIVES("a"));
     check(EVENT("\\ud83d") EVENT("\\ude00"), GIVES("\\ud83d\\ude00"));
     check(EVENT("say \\\"") EVENT("hi\\\"\\\\") EVENT("\\n"), GIVES("say \\\"hi\\\"\\\\\\n"));
     check(THOUGHT("a") THOUGHT("b") EVENT("c") EVENT("d") THOUGHT("e"),
@@ -105,6 +104,19 @@ static void others_stay_as_they_are(void **state)
           "message|\n" TEXT "a\"|\nmessage|\n" TEXT "a\"|\n");
     check("data: " TEXT "a\"\ndata\n\ndata: " TEXT "a\"\ndata\n\n",
           "message|" TEXT "a\"\n|\nmessage|" TEXT "a\"\n|\n");
+}
+
+/* A server that sends `"text":"","thinking":"ha"` twice means "haha". */
+static void what_counts_is_elsewhere(void **state)
+{
+    (void)state;
+#define BOTH(text, thought) "data: {" TEXT text "\"," THINKING thought "\"}\n\n"
+#define GIVES_BOTH(text, thought) "message|{" TEXT text "\"," THINKING thought "\"}|\n"
+    check(EVENT("") EVENT("") EVENT("a") EVENT("") EVENT("b"),
+          GIVES("") GIVES("") GIVES("a") GIVES("") GIVES("b"));
+    check(BOTH("", "ha") BOTH("", "ha") BOTH("", " ho"), GIVES_BOTH("", "haha ho"));
+    check(BOTH("a", "b") BOTH("a", "b"), GIVES_BOTH("a", "b") GIVES_BOTH("a", "b"));
+    check(BOTH("a", "") BOTH("b", "") BOTH("", "c"), GIVES_BOTH("ab", "") GIVES_BOTH("", "c"));
 }
 
 static void size_is_bounded(void **state)
@@ -218,6 +230,8 @@ static void nothing_is_lost(void **state)
         "data: {\"t\":\"z\"} \n\n",
         "data: {\"t\":\"open\n\n",
         "data: {\"t\":\"open\\\"}\n\n",
+        "data: {\"t\":\"x\",\"t\":\"x\"}\n\n",
+        "data: {\"t\":\"\",\"t\":\"x\"}\n\n",
         "data: {\"t\":\"two\ndata: lines\"}\n\n",
         "id: 1\n",
         "id\n",
@@ -253,10 +267,10 @@ static void nothing_is_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings_are_joined), cmocka_unit_test(others_stay_as_they_are),
-        cmocka_unit_test(size_is_bounded),    cmocka_unit_test(nothing_is_delayed),
-        cmocka_unit_test(failure_comes_last), cmocka_unit_test(markers_are_checked),
-        cmocka_unit_test(nothing_is_lost),
+        cmocka_unit_test(strings_are_joined),       cmocka_unit_test(others_stay_as_they_are),
+        cmocka_unit_test(what_counts_is_elsewhere), cmocka_unit_test(size_is_bounded),
+        cmocka_unit_test(nothing_is_delayed),       cmocka_unit_test(failure_comes_last),
+        cmocka_unit_test(markers_are_checked),      cmocka_unit_test(nothing_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
---- How long the next prompt is, and how long it may be, in tokens.
+--- How long the next prompt is, and how long it and its reply may be, in tokens.
+local defaults = require("agenthost.defaults")
 local models = require("agenthost.models")
 local json = require("agenthost.json")
 
@@ -13,9 +14,28 @@ local M = {}
 function M.new(agent)
   return setmetatable({
     agent = agent,
-    limits = {}, -- of a provider: { provider, window }
+    limits = {}, -- of a provider: { provider, window, known }; see learn_of
     counted = {}, -- the bytes of the first n pieces of a list: { pieces, n, bytes }
   }, Size)
+end
+
+-- Asks for the limits of the agent's provider, once. `known` is what is certain.
+local function learn_of(self)
+  local provider = self.agent.provider
+  if self.limits.provider ~= provider then
+    local known = models.known_limits(provider)
+    local window = known.context_window or defaults.limits.context_window
+    self.limits = { provider = provider, window = window, known = known }
+  end
+  return self.limits
+end
+
+--- Whether the server has to be asked before the next call: nobody knows the model.
+---@return boolean
+function Size:must_ask()
+  local provider = self.agent.provider
+  local entry = models.find(provider.model) or {}
+  return self.limits.provider ~= provider and not (entry.context_window and entry.max_output)
 end
 
 --- Tokens that a prompt may have, when that is known without asking the server.
@@ -25,17 +45,44 @@ function Size:known_limit()
     return nil
   end
   local window = self.limits.window
-  return math.max(window - self.agent.max_tokens, window // 2)
+  return math.max(window - self:most(), window // 2)
 end
 
 --- The same; asks the server the first time.
 ---@return integer
 function Size:limit()
-  local provider = self.agent.provider
-  if self.limits.provider ~= provider then
-    self.limits = { provider = provider, window = models.limits(provider).context_window }
-  end
+  learn_of(self)
   return self:known_limit()
+end
+
+--- Tokens that a reply may have at most.
+---@return integer
+---@return agenthost.ModelInfo known what is certain of the model
+function Size:most()
+  local provider = self.agent.provider
+  local known = self.limits.provider == provider and self.limits.known
+    or models.find(provider.model) or {}
+  return math.min(self.agent.max_tokens, known.max_output or math.maxinteger), known
+end
+
+--- Tokens that the next reply may have: what the agent asks for, unless the model does not give as
+--- much, or prompt and reply together would not fit. Asks nobody.
+---@return integer
+function Size:reply()
+  local options, most, known = defaults.reply, self:most()
+  if known.context_window then
+    local free = math.floor(known.context_window * (1 - options.margin)) - self:tokens()
+    most = math.min(most, math.max(free, options.smallest))
+  end
+  return most
+end
+
+--- The window, when a prompt that is longer would be cut without a word and the next one is.
+---@return integer?
+function Size:is_cut()
+  local limits = self.limits
+  return limits.provider == self.agent.provider and limits.known.cuts
+    and self:tokens() > limits.window and limits.window or nil
 end
 
 -- The bytes of the tools; they are encoded again when there are more or fewer.
@@ -87,8 +134,8 @@ end
 --- Takes note of what a call has used, before its reply is in the conversation.
 ---@param usage table
 function Size:took(usage)
-  local tokens = (usage.input_tokens or 0) + (usage.cache_read_input_tokens or 0)
-    + (usage.cache_creation_input_tokens or 0)
+  local tokens = models.tokens(usage.input_tokens) + models.tokens(usage.cache_read_input_tokens)
+    + models.tokens(usage.cache_creation_input_tokens)
   if tokens > 0 then
     self.last = { tokens = tokens, bytes = self:bytes() }
   end
@@ -96,11 +143,18 @@ end
 
 --- A prompt was refused: the window is smaller than thought, or the prompt has more tokens.
 ---@param window? integer what the server says of it
-function Size:learn(window)
-  self:limit()
-  window = window or math.min(self:tokens(), self.limits.window)
-  self.limits.window = window
-  self.last = { tokens = math.max(self:tokens(), window), bytes = self:bytes() }
+---@param prompt? integer what it says of the prompt
+---@return boolean is_enough a shorter reply will do, for the prompt itself fits
+function Size:learn(window, prompt)
+  local limits, before = learn_of(self), self:reply()
+  if window then
+    limits.known = { context_window = window, max_output = limits.known.max_output,
+      cuts = limits.known.cuts }
+  end
+  limits.window = window or math.min(self:tokens(), limits.window)
+  self.last = { tokens = prompt or math.max(self:tokens(), limits.window), bytes = self:bytes() }
+  return prompt ~= nil and window ~= nil and prompt + self:reply() <= window
+    and self:reply() < before
 end
 
 return M

@@ -70,6 +70,7 @@ local WORDS <const> = {
 ---@class agenthost.ModelInfo
 ---@field context_window? integer tokens
 ---@field max_output? integer tokens
+---@field cuts? boolean a prompt that is longer than the window is cut without a word
 
 ---@class agenthost.ModelEntry: agenthost.ModelInfo
 ---@field id string

@@ -17,6 +17,7 @@ local MAX_NAME <const> = 60 -- characters of an error type or a content type
 ---@field request_id? string
 ---@field partial boolean some text or thinking was shown; it does not count
 ---@field context_window? integer with TOO_LONG: the tokens that fit, when the server says so
+---@field prompt_tokens? integer with TOO_LONG: those that the prompt has, when the server says so
 
 --- What one API calls things.
 ---@class agenthost.ErrorWords
@@ -140,17 +141,19 @@ local function not_let_in(self, what)
   return ("%s wants a key, set %s: %s"):format(self.host, self.words.key, what)
 end
 
---- The id of a request, as the headers of the answer say.
+--- The id of a request, as the headers of the answer say, fit to be shown.
 ---@param headers table<string, string>
 ---@return string?
 function Errors:request_id(headers)
-  return headers[self.words.request_id]
+  local id = headers[self.words.request_id] or headers["x-request-id"] or headers["request-id"]
+  id = type(id) == "string" and one_line(self, id, MAX_NAME) or ""
+  return id ~= "" and id or nil
 end
 
 --- There was no response.
 ---@return nil, string message, string code, agenthost.Failure
-function Errors.connection(_, message, code)
-  return nil, message, code, { retryable = RETRYABLE[code] or false, partial = false }
+function Errors:connection(message, code)
+  return nil, self:hide(message), code, { retryable = RETRYABLE[code] or false, partial = false }
 end
 
 --- The response is an error.
@@ -172,7 +175,8 @@ function Errors:response(status, headers, body)
   if code == "AUTH" then
     line = not_let_in(self, what)
   end
-  local request_id = self:request_id(headers) or facts.request_id
+  local request_id = self:request_id(headers)
+    or facts.request_id and one_line(self, facts.request_id, MAX_NAME)
   return nil, with_id(line, request_id), code, {
     status = status,
     retryable = not is_final(self, facts) and should_retry(status, code, headers),
@@ -180,6 +184,7 @@ function Errors:response(status, headers, body)
     request_id = request_id,
     partial = false,
     context_window = code == "TOO_LONG" and said.window(facts, what) or nil,
+    prompt_tokens = code == "TOO_LONG" and said.prompt(what) or nil,
   }
 end
 

@@ -44,7 +44,7 @@ local function body_of(self, request)
   end
   local values = {
     model = json.encode(self.model),
-    messages = self.messages:json(request.system, openai_messages.pieces_of(request)),
+    messages = self.messages:parts(request.system, openai_messages.pieces_of(request)),
     tools = has_tools and body.tools(self.encoded_tools, request.tools, as_function) or nil,
     tool_choice = choice and json.encode(choice) or nil,
     parallel_tool_calls = parallel ~= nil and json.encode(parallel) or nil,

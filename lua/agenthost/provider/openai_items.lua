@@ -1,17 +1,22 @@
 --- The conversation as the input items of the Responses API. Each piece is converted once in its
 --- life. What this API has said goes back as it came.
+local joined = require("agenthost.joined")
 local json = require("agenthost.json")
 local openai_messages = require("agenthost.provider.openai_messages")
 
 local M = {}
 
 ---@class agenthost.openai_responses.Items
+---@field pieces? agenthost.Piece[] of the request before
+---@field count integer of them, those whose items are in `texts`
+---@field last? agenthost.Piece the last of these
+---@field texts string[] JSON texts of items, each with a comma behind it
 local Items = {}
 Items.__index = Items
 
 ---@return agenthost.openai_responses.Items
 function M.new()
-  return setmetatable({ converted = setmetatable({}, { __mode = "k" }) }, Items)
+  return setmetatable({ count = 0, texts = {} }, Items)
 end
 
 -- ---- blocks of a user --------------------------------------------------------------------------
@@ -92,38 +97,41 @@ end
 
 -- ---- all of it ---------------------------------------------------------------------------------
 
-function Items:convert(piece)
-  local items = self.converted[piece]
-  if items then
-    return items
-  end
+-- The JSON texts of a piece's items.
+local function items_of(piece)
   local list = "[" .. piece.blocks .. "]"
   local blocks = json.decode(list)
   if piece.role == "user" then
-    items = user_items(blocks)
-  else
-    items = {}
-    for i, block in ipairs(blocks) do
-      items[#items + 1] = assistant_item(block, json.slice(list, i))
-    end
+    return user_items(blocks)
   end
-  items = table.concat(items, ",")
-  self.converted[piece] = items
+  local items = {}
+  for i, block in ipairs(blocks) do
+    items[#items + 1] = assistant_item(block, json.slice(list, i))
+  end
   return items
 end
 
---- The input of a request as JSON.
+--- The input of a request as the parts of a JSON text; see openai_messages.lua.
 ---@param pieces agenthost.Piece[]
----@return string
-function Items:json(pieces)
-  local out = {}
-  for _, piece in ipairs(pieces) do
-    local items = self:convert(piece)
-    if items ~= "" then
-      out[#out + 1] = items
+---@return string[]
+function Items:parts(pieces)
+  if self.pieces ~= pieces or pieces[self.count] ~= self.last then
+    self.pieces, self.count, self.last, self.texts = pieces, 0, nil, {}
+  end
+  local fresh = {}
+  for i = self.count + 1, #pieces do
+    for _, item in ipairs(items_of(pieces[i])) do
+      fresh[#fresh + 1] = item .. ","
     end
   end
-  return "[" .. table.concat(out, ",") .. "]"
+  joined.grow(self.texts, fresh)
+  self.count, self.last = #pieces, pieces[#pieces]
+  local parts = table.move(self.texts, 1, #self.texts, 2, { "[" })
+  if #parts > 1 then
+    parts[#parts] = parts[#parts]:sub(1, -2)
+  end
+  parts[#parts + 1] = "]"
+  return parts
 end
 
 return M

@@ -3,6 +3,7 @@
 --- Texts of one message are one string, with an empty line between: servers that imitate OpenAI's
 --- may know no lists of parts. What this API has no place for (thinking, unless `reasoning_field`
 --- says where; blocks of other APIs) is left out.
+local joined = require("agenthost.joined")
 local json = require("agenthost.json")
 
 local M = {}
@@ -10,6 +11,10 @@ local M = {}
 local NEXT <const> = "\\n\\n" -- between two texts, inside a JSON string
 
 ---@class agenthost.openai.Messages
+---@field pieces? agenthost.Piece[] of the request before
+---@field count integer of them, those whose messages are in `texts` and never change
+---@field last? agenthost.Piece the last of these
+---@field texts string[] JSON texts of messages, each with a comma behind it
 local Messages = {}
 Messages.__index = Messages
 
@@ -28,6 +33,8 @@ function M.new(reasoning_field)
   return setmetatable({
     reasoning_field = reasoning_field,
     converted = setmetatable({}, { __mode = "k" }), -- piece -> Converted
+    count = 0,
+    texts = {},
   }, Messages)
 end
 
@@ -205,25 +212,58 @@ function Messages:group(pieces, first)
   return all, last
 end
 
---- The messages of a request as JSON.
+-- The messages of pieces[first] and those behind it that belong to it, and the last of these.
+function Messages:of_group(pieces, first)
+  local group, last = self:group(pieces, first)
+  local out = {}
+  if pieces[first].role == "assistant" then
+    assistant_message(self, out, group)
+  else
+    user_messages(out, group)
+  end
+  return out, last
+end
+
+-- Takes the messages that nothing will be added to into the texts that are kept.
+local function extend(self, pieces)
+  if self.pieces ~= pieces or pieces[self.count] ~= self.last then
+    self.pieces, self.count, self.last, self.texts = pieces, 0, nil, {}
+  end
+  local fresh = {}
+  while self.count < #pieces do
+    local out, last = self:of_group(pieces, self.count + 1)
+    if last == #pieces then
+      break
+    end
+    for _, message in ipairs(out) do
+      fresh[#fresh + 1] = message .. ","
+    end
+    for i = self.count + 1, last do
+      self.converted[pieces[i]] = nil -- its text is here now
+    end
+    self.count, self.last = last, pieces[last]
+  end
+  joined.grow(self.texts, fresh)
+end
+
+--- The messages of a request as the parts of a JSON text. As in joined.lua what never changes is
+--- kept in long texts, so that a request costs what is new, and sending the bytes.
 ---@param system? string
 ---@param pieces agenthost.Piece[]
----@return string
-function Messages:json(system, pieces)
-  local out, i = {}, 1
+---@return string[]
+function Messages:parts(system, pieces)
+  extend(self, pieces)
+  local parts = { "[" }
   if system and system ~= "" then
-    out[1] = '{"role":"system","content":' .. json.encode(system) .. "}"
+    parts[2] = '{"role":"system","content":' .. json.encode(system) .. "},"
   end
-  while i <= #pieces do
-    local group, last = self:group(pieces, i)
-    if pieces[i].role == "assistant" then
-      assistant_message(self, out, group)
-    else
-      user_messages(out, group)
-    end
-    i = last + 1
+  append(parts, self.texts)
+  local tail = self.count < #pieces and self:of_group(pieces, self.count + 1) or {}
+  if #tail == 0 and #parts > 1 then
+    parts[#parts] = parts[#parts]:sub(1, -2)
   end
-  return "[" .. table.concat(out, ",") .. "]"
+  parts[#parts + 1] = table.concat(tail, ",") .. "]"
+  return parts
 end
 
 -- ---- requests without pieces -------------------------------------------------------------------

@@ -125,7 +125,7 @@ local function ask(provider)
   local entry = own_entry(provider, list or {})
   if is_ollama(provider, entry) then
     local window, certain = ask_ollama(provider)
-    return { context_window = window }, certain
+    return { context_window = window, cuts = true }, certain
   end
   local window, output = limits(entry)
   if not window and (provider.name == "llamacpp" or entry.owned_by == "llamacpp") then

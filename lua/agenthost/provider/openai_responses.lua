@@ -51,7 +51,7 @@ local function body_of(self, request)
     tools = has_tools and body.tools(self.encoded_tools, request.tools, as_function) or nil,
     tool_choice = choice and json.encode(choice) or nil,
     parallel_tool_calls = parallel ~= nil and json.encode(parallel) or nil,
-    input = self.items:json(openai_messages.pieces_of(request)),
+    input = self.items:parts(openai_messages.pieces_of(request)),
     stream = "true",
     store = "false",
     include = self.encrypted_reasoning and '["reasoning.encrypted_content"]' or nil,

@@ -19,7 +19,7 @@ function M.new(on_event)
     done = false,
     partial = false,
     items = {}, -- output_index -> block
-    count = 0, -- of items
+    indexes = {}, -- of items: a server may count as it likes
     usage = {},
   }, Accumulator)
 end
@@ -72,15 +72,16 @@ function Accumulator:take_item(index, item, raw)
   local make = kinds[item.type]
   local block = make and make(self, item, raw) or openai_blocks.item(raw)
   self.items[index] = block
-  self.count = math.max(self.count, index + 1)
+  self.indexes[#self.indexes + 1] = index
   self.on_event({ type = "block", block = block })
 end
 
 -- ---- events ------------------------------------------------------------------------------------
 
-local function index_of(event)
-  return math.type(event.output_index) == "integer" and event.output_index >= 0
-    and event.output_index or 0
+-- Of an item that comes without, the next that is free.
+local function index_of(self, event)
+  local index = event.output_index
+  return math.type(index) == "integer" and index >= 0 and index or #self.indexes
 end
 
 function Accumulator:show(kind, text)
@@ -164,7 +165,7 @@ on["response.output_item.added"] = function(self, event)
 end
 
 on["response.output_item.done"] = function(self, event, raw)
-  self:take_item(index_of(event), event.item, json.slice(raw, "item"))
+  self:take_item(index_of(self, event), event.item, json.slice(raw, "item"))
 end
 
 on["response.completed"] = function(self, event, raw)
@@ -237,8 +238,9 @@ end
 -- Reasoning behind which nothing comes belongs to what was cut off, and the API refuses it.
 function Accumulator:blocks()
   local content = {}
-  for i = 0, self.count - 1 do
-    content[#content + 1] = self.items[i]
+  table.sort(self.indexes)
+  for i, index in ipairs(self.indexes) do
+    content[i] = self.items[index]
   end
   while #content > 0 and openai_blocks.is_reasoning(content[#content]) do
     content[#content] = nil

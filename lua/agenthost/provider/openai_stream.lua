@@ -15,9 +15,9 @@ local STOP_REASONS <const> = {
 }
 
 -- Chunks that lie unread one behind the other come as one, where a server gives them nothing else
--- that differs.
+-- that differs. Arguments only where they go on: beside a name they are a call of their own.
 local JOIN <const> = { join = {
-  '"content":"', '"reasoning_content":"', '"reasoning":"', '"arguments":"',
+  '"content":"', '"reasoning_content":"', '"reasoning":"', '"function":{"arguments":"',
 } }
 
 ---@class agenthost.openai.Accumulator: agenthost.Accumulator

@@ -64,13 +64,20 @@ local TOO_LONG <const> = {
   "exceed_context_size", "context_length_exceeded", "maximum context length is",
 }
 
--- The room for the reply is what does not fit; a shorter prompt is no cure.
+-- The room for the reply is what does not fit; that is TOO_LONG when the server says how many tokens
+-- the prompt has, for then a shorter reply is a cure.
 local REPLY_TOO_LONG <const> = "'max_completion_tokens' is too large"
 
 -- How they say how much fits.
 local WINDOWS <const> = {
   "tokens > (%d+) maximum", "exceed context limit: .- > (%d+)", "context size %((%d+) tokens%)",
   "maximum context length is (%d+)",
+}
+
+-- How they say how much there is.
+local PROMPTS <const> = {
+  "too long: (%d+) tokens >", "exceed context limit: (%d+) %+", "request %((%d+) tokens%) exceeds",
+  "(%d+) in the messages", "request has (%d+) input tokens", "prompt contains (%d+) input tokens",
 }
 
 --- The code of an error, or TOO_LONG when it is BAD_REQUEST and one of the texts says so.
@@ -81,7 +88,7 @@ function M.too_long_or(code, ...)
   for _, said in ipairs({ ... }) do
     for _, sign in ipairs(TOO_LONG) do
       if code == "BAD_REQUEST" and said:find(sign, 1, true)
-        and not said:find(REPLY_TOO_LONG, 1, true) then
+        and (M.prompt(said) or not said:find(REPLY_TOO_LONG, 1, true)) then
         return "TOO_LONG"
       end
     end
@@ -98,6 +105,18 @@ function M.window(facts, what)
     return facts.n_ctx
   end
   for _, pattern in ipairs(WINDOWS) do
+    local digits = what:match(pattern)
+    if digits then
+      return math.tointeger(tonumber(digits))
+    end
+  end
+end
+
+--- The tokens of the prompt, when the server says so.
+---@param what string its message
+---@return integer?
+function M.prompt(what)
+  for _, pattern in ipairs(PROMPTS) do
     local digits = what:match(pattern)
     if digits then
       return math.tointeger(tonumber(digits))

@@ -75,6 +75,8 @@ function Print:on_event(event)
       .. "message (defaults.wake.max_runs)"):format(event.runs))
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
+  elseif event.type == "warning" then
+    say(one_line(event.text))
   elseif event.type == "log" and self.options.verbose then
     say(event.text)
   elseif event.type == "tool_end" and self.options.verbose then

@@ -82,6 +82,10 @@ function show.held(repl, event)
     .. "now (defaults.wake.max_runs)"):format(event.runs))
 end
 
+function show.warning(repl, event)
+  repl.screen:dim(words.shorten(event.text, 1000))
+end
+
 function show.log(repl, event)
   if repl.options.verbose then
     repl.screen:dim(words.shorten(event.text, 1000))

@@ -1,0 +1,127 @@
+--- What odd and broken servers send, for all three APIs: no text is lost, nothing hangs, and what
+--- they say is fit for a terminal.
+local anthropic = require("support.anthropic")
+local json = require("agenthost.json")
+local models = require("agenthost.models")
+local openai = require("support.openai")
+
+local chat, responses = openai.new("openai"), openai.new("openai-responses")
+local ALL <const> = { anthropic = anthropic, openai = chat, ["openai-responses"] = responses }
+
+after_each(function()
+  for _, support in pairs(ALL) do
+    support.stop()
+  end
+end)
+
+local function chunk(delta, finish)
+  return { id = "c", choices = { { index = 0, delta = delta, finish_reason = finish } } }
+end
+
+local function chat_reply(...)
+  chat.serve({ rules = { chat.raw(chat.sse({ ... })) } })
+  return chat.succeed(chat.provider())
+end
+
+describe("a stream of Chat Completions", function()
+  it("loses no thinking and no arguments beside an empty content", function()
+    local function thought(text)
+      return ('{"choices":[{"index":0,"delta":{"content":"","reasoning":"%s"}}]}'):format(text)
+    end
+    local function arguments(text)
+      return ('{"choices":[{"index":0,"delta":{"content":"","tool_calls":[{"index":0,'
+        .. '"function":{"arguments":"%s"}}]}}]}'):format(text)
+    end
+    local reply, events = chat_reply(thought("ha"), thought("ha"), thought("ha"),
+      chunk({ tool_calls = { { index = 0, id = "t", ["function"] = { name = "read",
+        arguments = "" } } } }),
+      arguments('{\\"a\\":'), arguments("["), arguments("["), arguments("]"), arguments("]"),
+      arguments("}"), chunk(json.object(), "tool_calls"), "[DONE]")
+    assert.equal("hahaha", chat.join(events, "thinking"))
+    assert.equal('{"a":[[]]}', json.slice(reply.content[2].json, "input"))
+  end)
+
+  it("keeps calls apart that come whole and look the same", function()
+    local one = '{"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"name":"read",'
+      .. '"arguments":"{}"}}]}}]}'
+    local reply = chat_reply(one, one, chunk(json.object(), "stop"), "[DONE]")
+    assert.same({ "tool_use", "tool_use" }, chat.types_of(reply.content))
+    assert.not_equal(reply.content[1].id, reply.content[2].id)
+    assert.is_nil(reply.content[1].incomplete)
+  end)
+end)
+
+describe("a stream of the Responses API", function()
+  local function item(index, text)
+    return { type = "response.output_item.done", output_index = index, item = { type = "message",
+      role = "assistant", content = { { type = "output_text", text = text } } } }
+  end
+
+  it("may count its items as it likes, or not at all", function()
+    local done = { type = "response.completed", response = { status = "completed" } }
+    responses.serve({ rules = {
+      { times = 1, fault = responses.raw(responses.sse({ item(1 << 53, "b"), item(3, "a"),
+        done })).fault },
+      responses.raw(responses.sse({ item(nil, "c"), item(nil, "d"), done })),
+    } })
+    for _, wanted in ipairs({ { "a", "b" }, { "c", "d" } }) do
+      local reply = responses.succeed(responses.provider())
+      assert.same(wanted, { reply.content[1].text, reply.content[2].text })
+    end
+  end)
+end)
+
+describe("what a server says", function()
+  for api, support in pairs(ALL) do
+    it("shows no key and no escape sequence, in whatever it stands: " .. api, function()
+      local evil = "\27]0;evil\7 test-key " .. ("x"):rep(500)
+      local headers = { ["request-id"] = evil, ["x-request-id"] = evil, location = evil,
+        ["retry-after"] = evil, ["content-type"] = "text/" .. evil }
+      local body = json.encode({ error = { message = evil, type = evil, code = evil },
+        message = evil, request_id = evil })
+      local rules = {}
+      for _, status in ipairs({ 200, 302, 400, 401, 429, 500 }) do
+        rules[#rules + 1] = { times = 1, fault = { status = status, headers = headers,
+          body = body, content_type = "application/json" } }
+        rules[#rules + 1] = { times = 1, fault = { status = status, headers = headers,
+          body = evil, content_type = "text/" .. evil } }
+      end
+      rules[#rules + 1] = { fault = { status = 200, headers = headers, body = support.sse({ body }),
+        content_type = "text/event-stream" } }
+      support.serve({ rules = rules })
+      local p = support.provider()
+      for _ = 1, #rules do
+        local result = support.fail(p)
+        assert.is_nil(result.message:find("%c"), result.message)
+        assert.is_true(#result.message < 2000, #result.message .. " bytes")
+        local id = result.details.request_id or ""
+        assert.is_nil(id:find("test-key", 1, true) or id:find("%c"), id)
+      end
+    end)
+
+    it("is bounded, be it an error page of a megabyte: " .. api, function()
+      local page = "<html><style>" .. ("a{}"):rep(100000) .. "</style>" .. ("<p>no</p>"):rep(100000)
+      support.serve({ rules = {
+        { times = 1, fault = { status = 502, body = page, content_type = "text/html" } },
+        { times = 1, fault = { status = 502, body = json.encode({ error = { message = page } }),
+          content_type = "application/json" } },
+        { fault = { status = 200, body = page, content_type = "text/html" } } } })
+      for _ = 1, 3 do
+        local result = support.fail(support.provider())
+        assert.is_true(#result.message < 2000, #result.message .. " bytes")
+      end
+    end)
+  end
+end)
+
+describe("counts of tokens", function()
+  it("are whole numbers above 0 that can be added up, or none", function()
+    for value, wanted in pairs({ [12] = 12, [12.0] = 12, [0] = 0, [-3] = 0, [1.5] = 0, ["12"] = 0,
+      [1e300] = 0, [math.maxinteger] = 0, [true] = 0 }) do
+      assert.equal(wanted, models.tokens(value), tostring(value))
+    end
+    assert.equal(0, models.tokens(nil))
+    assert.equal(0, models.tokens(json.null))
+    assert.equal(0, models.tokens({}))
+  end)
+end)
