@@ -92,6 +92,14 @@ describe("attachments", function()
     assert.equal(1, #blocks)
     assert.same({ "bin is not attached: it is binary" }, notes)
   end)
+
+  it("go along whole or not at all", function()
+    local max = require("agenthost.defaults").attach.max_bytes
+    assert(sys.write_file(dir .. "/large.png", ("x"):rep(max + 1)))
+    local blocks, notes = attach.blocks("@large.png", dir)
+    assert.equal(1, #blocks)
+    assert.matches("^large.png is not attached: it is larger than 5242880 bytes", notes[1])
+  end)
 end)
 
 describe("the timeline", function()

@@ -41,7 +41,7 @@ end
 function show.tool_end(repl, event)
   local call, screen = event.call, repl.screen
   repl.last_call = call
-  local head = ("%s %s "):format(call.is_error and "✗" or "✓", call.name)
+  local head = ("%s %s "):format(call.is_error and "✗" or "✓", words.shorten(call.name, 64))
   local tail = (" (%s)"):format(words.duration(call.seconds))
   local room = math.max(10, screen.width() - utf8.len(head .. tail))
   screen:dim(head .. words.shorten(call.summary or "", room) .. tail)

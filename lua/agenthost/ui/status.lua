@@ -50,6 +50,12 @@ local function working_prompt(self)
   return ("%s %s%s "):format(SPINNER[self.frame % #SPINNER + 1], words.shorten(what, room), tail)
 end
 
+--- From now on it is this agent's.
+---@param agent agenthost.Agent
+function Status:set_agent(agent)
+  self.agent = agent
+end
+
 --- The message goes on with the next line.
 ---@param continued boolean
 function Status:set_continued(continued)
