@@ -30,6 +30,8 @@ local usage = require("agenthost.usage")
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
+---@field plugins { name: string, source: string }[] those that are loaded; source: a path, or the
+---  name of one that the agent script itself holds
 ---@field notes string[] lines for the user: what of the instruction files was left out, and why
 ---@field usage agenthost.Usage tokens and cost of its model calls
 ---@field max_budget_usd? number what they may cost
@@ -95,7 +97,7 @@ function Base:add_command(command, source)
       error(("%s: there is a command /%s already"):format(source, command.name), 0)
     end
   end
-  table.insert(self.commands, command)
+  table.insert(self.commands, setmetatable({ source = source }, { __index = command }))
 end
 
 local function open_workspace(self, cwd)
@@ -145,6 +147,8 @@ local function load_tools(self, opts, base_dir)
   check_list("tools", opts.tools)
   for _, spec in ipairs(opts.plugins or {}) do
     plugin.load(spec, base_dir, function(source, plugin_options)
+      local file = source:match("([^/]+)/init%.lua$") or source:match("([^/]+)%.lua$")
+      table.insert(self.plugins, { name = file or source, source = source })
       return plugin_context(self, source, plugin_options)
     end)
   end
@@ -212,6 +216,7 @@ function M.new(opts)
     made_with = opts,
     commands = {},
     task_ids = {},
+    plugins = {},
     notes = {},
     added_prompts = {},
     queue = queue.new(),

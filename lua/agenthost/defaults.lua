@@ -69,6 +69,9 @@ defaults.skills = {
 --- What the interactive program shows.
 defaults.ui = {
   markdown = true, -- replies are Markdown; false: their text as it is
+  error = 4000, -- characters of an error message
+  leave_grace = 2, -- seconds that what does not stop gets when the user leaves
+  notices = 10, -- of one delivery that get a line each
 }
 defaults.markdown = {
   piece = 65536, -- bytes of a list, table, paragraph or code block that are formatted as one

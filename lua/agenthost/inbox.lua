@@ -18,6 +18,7 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 
 ---@class agenthost.Inbox
 ---@field earlier? agenthost.Earlier the tasks of earlier hosts, which have something to tell, too
+---@field wanted boolean the user has said something that asks for a run
 ---@field changed table an event for `async.wait_any`: the user has said something
 local Inbox = {}
 Inbox.__index = Inbox

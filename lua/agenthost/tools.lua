@@ -80,6 +80,19 @@ function Tools:definitions()
   return self.list
 end
 
+--- The names of the tools that came from somewhere, in the order they were added.
+---@param owner string as given to `add`
+---@return string[]
+function Tools:of(owner)
+  local names = {}
+  for _, definition in ipairs(self.list) do
+    if self.by_name[definition.name].owner == owner then
+      names[#names + 1] = definition.name
+    end
+  end
+  return names
+end
+
 ---@return string[]
 function Tools:names()
   local names = {}

@@ -207,7 +207,10 @@ local function grouped(n)
   return (s:gsub("^,", ""))
 end
 
-local function dollars(usd)
+--- "$0", "$0.0123", "$4.56".
+---@param usd number
+---@return string
+function M.dollars(usd)
   if usd == 0 then
     return "$0"
   end
@@ -216,12 +219,12 @@ end
 
 local function cost_text(of)
   if of.unpriced == 0 then
-    return dollars(of.cost_usd)
+    return M.dollars(of.cost_usd)
   elseif of.cost_usd == 0 then
     return "cost ? (no price is known)"
   end
   return ("cost ?, at least %s (%d of the calls without a known price)"):format(
-    dollars(of.cost_usd), of.unpriced)
+    M.dollars(of.cost_usd), of.unpriced)
 end
 
 --- Sums in one line: "3 calls, 12,345 tokens in (10,000 from the cache), 678 out, $0.0123".
@@ -254,7 +257,7 @@ function Usage:lines(budget)
   end
   if budget then
     lines[#lines + 1] = ("budget     %s, of which %s is spent since the start"):format(
-      dollars(budget), dollars(self.total.cost_usd))
+      M.dollars(budget), M.dollars(self.total.cost_usd))
   end
   return lines
 end

@@ -25,6 +25,33 @@ static int spawn(char *const argv[], pid_t *ret_pid)
     return -rc;
 }
 
+void ah_foreground_stop(void)
+{
+    struct sigaction before;
+    const struct sigaction stop = {.sa_handler = SIG_DFL};
+    if (sigaction(SIGTSTP, &stop, &before) == 0) {
+        raise(SIGTSTP); /* not SIGSTOP: the kernel knows whether anybody could continue us */
+        sigaction(SIGTSTP, &before, NULL);
+    }
+}
+
+/* Waits for its end. When it is stopped (Ctrl-Z) so is this process, or the shell would not know. */
+static int wait_for(pid_t pid, int *ret_status)
+{
+    for (;;) {
+        if (waitpid(pid, ret_status, WUNTRACED) < 0) {
+            if (errno != EINTR) {
+                return -errno;
+            }
+        } else if (WIFSTOPPED(*ret_status)) {
+            ah_foreground_stop();
+            (void)kill(pid, SIGCONT); /* where there is no shell to continue all of us */
+        } else {
+            return 0;
+        }
+    }
+}
+
 int ah_foreground_run(char *const argv[], int *ret_code, struct ah_err *err)
 {
     pid_t pid = 0;
@@ -33,10 +60,9 @@ int ah_foreground_run(char *const argv[], int *ret_code, struct ah_err *err)
         return ah_err_sys(err, rc, "cannot run %s", argv[0]);
     }
     int status;
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR) {
-            return ah_err_sys(err, -errno, "cannot wait for %s", argv[0]);
-        }
+    rc = wait_for(pid, &status);
+    if (rc < 0) {
+        return ah_err_sys(err, rc, "cannot wait for %s", argv[0]);
     }
     *ret_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return 0;

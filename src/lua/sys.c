@@ -205,11 +205,11 @@ static int sys_executable_dir(lua_State *L)
     return push_path(L, rc, path, &err);
 }
 
-/* stop_self(): as Ctrl-Z would; returns when the process is continued */
+/* stop_self(): as Ctrl-Z would; returns when the process is continued, or cannot be */
 static int sys_stop_self(lua_State *L)
 {
     (void)L;
-    kill(getpid(), SIGSTOP);
+    ah_foreground_stop();
     return 0;
 }
 

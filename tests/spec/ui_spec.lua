@@ -1,8 +1,10 @@
 -- The small pieces of the user interface.
 local attach = require("agenthost.ui.attach")
 local complete = require("agenthost.ui.complete")
+local statuses = require("agenthost.ui.status")
 local sys = require("agenthost.sys")
 local temp = require("support.temp")
+local text = require("agenthost.text")
 local timeline = require("agenthost.ui.timeline")
 local words = require("agenthost.ui.words")
 
@@ -13,6 +15,11 @@ describe("words", function()
     assert.equal("完了…", words.shorten("完了しました", 5))
     assert.equal("one line", words.shorten("one\n\27[31mline\27[0m", 10))
     assert.equal("…", words.shorten("anything", 1))
+    assert.equal("", words.shorten("anything", 0))
+    assert.equal("", words.shorten(("x"):rep(1000000), -20))
+    assert.equal("xxxx…", words.shorten(("x"):rep(1000000), 5))
+    assert.equal("完了…", words.shorten(("完了"):rep(100000), 5))
+    assert.equal("rm -rf x ls", words.shorten("rm -rf x\rls", 20))
   end)
 
   it("say durations and counts", function()
@@ -92,6 +99,14 @@ describe("attachments", function()
     assert.equal(1, #blocks)
     assert.same({ "bin is not attached: it is binary" }, notes)
   end)
+
+  it("go along whole or not at all", function()
+    local max = require("agenthost.defaults").attach.max_bytes
+    assert(sys.write_file(dir .. "/large.png", ("x"):rep(max + 1)))
+    local blocks, notes = attach.blocks("@large.png", dir)
+    assert.equal(1, #blocks)
+    assert.matches("^large.png is not attached: it is larger than 5242880 bytes", notes[1])
+  end)
 end)
 
 describe("the timeline", function()
@@ -123,5 +138,38 @@ describe("the timeline", function()
 
   it("of nothing is nothing", function()
     assert.same({}, timeline.rows({}, 80))
+  end)
+end)
+
+describe("the status line", function()
+  local function line_at(columns, cost)
+    local shown
+    local screen = {
+      width = function() return columns end,
+      style = function(_, _, s) return s end,
+      set_prompt = function(_, s) shown = s end,
+      editor = { is_plain = function() return true end },
+    }
+    local one = statuses.new(screen, {
+      usage = { session = { input_tokens = 12345, output_tokens = 1, cache_read_input_tokens = 0,
+        cache_creation_input_tokens = 0, unpriced = 0, cost_usd = cost or 0 } },
+      pending_tasks = function() return { 1, 2 } end,
+    })
+    one:start(function() return false end)
+    one:on_event({ type = "tool_start", call = { name = "bash",
+      summary = "完了 a very long command \27[2J" .. ("x"):rep(100000) } })
+    one:update()
+    return shown
+  end
+
+  it("fits, and leaves room for what is typed", function()
+    for columns = 1, 130 do
+      local shown = line_at(columns, 0.5)
+      local bound = columns < 9 and 7 or columns - math.min(20, columns // 3)
+      assert.is_true(text.width(shown) <= bound, columns .. ": " .. shown)
+    end
+    assert.equal("⠋ bash 完了 a v… · 0.0 s · 12.3k tokens · $0.5000 · 2 tasks running > ",
+      line_at(90, 0.5))
+    assert.equal("⠋ bash 完… · 0.0 s > ", line_at(30))
   end)
 end)

@@ -205,7 +205,8 @@ function sys.timestamp() end
 ---@return integer
 function sys.pid() end
 
----Stops this process as Ctrl-Z would; returns when it is continued.
+---Stops this process as Ctrl-Z would; returns when it is continued, and at once where there is no
+---shell that could do that.
 function sys.stop_self() end
 
 ---Sends a signal to every process of a group.

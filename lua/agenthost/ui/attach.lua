@@ -38,6 +38,8 @@ local function attach(path, cwd)
   local bytes, message = sys.read_file(full, defaults.attach.max_bytes)
   if not bytes then
     return nil, message
+  elseif stat.size > #bytes then
+    return nil, ("it is larger than %d bytes (defaults.attach.max_bytes)"):format(#bytes)
   end
   local image = image_block(path, bytes)
   if image then

@@ -4,6 +4,7 @@ local defaults = require("agenthost.defaults")
 local output = require("agenthost.output")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
+local session_commands = require("agenthost.ui.session_commands")
 local text = require("agenthost.text")
 local timeline = require("agenthost.ui.timeline")
 local words = require("agenthost.ui.words")
@@ -122,6 +123,22 @@ add("tools", nil, "the tools that the model has", function(repl)
   return #lines > 0 and table.concat(lines, "\n") or "no tools"
 end, true)
 
+add("plugins", nil, "the plugins that are loaded, and what they give", function(repl)
+  local lines = {}
+  for i, loaded in ipairs(repl.agent.plugins) do
+    local gives = {}
+    for _, tool in ipairs(repl.agent.tools:of(loaded.source)) do
+      gives[#gives + 1] = tool
+    end
+    for _, command in ipairs(repl.agent.commands) do
+      gives[#gives + 1] = command.source == loaded.source and "/" .. command.name or nil
+    end
+    lines[i] = ("%-14s %s%s"):format(loaded.name, #gives > 0 and table.concat(gives, ", ")
+      or "(no tools)", loaded.source ~= loaded.name and "\n               " .. loaded.source or "")
+  end
+  return #lines > 0 and table.concat(lines, "\n") or "no plugins"
+end, true)
+
 add("prompt", nil, "the system prompt, and where each part of it comes from", function(repl)
   return prompt.show(repl.agent)
 end, true)
@@ -144,6 +161,8 @@ add("permissions", "[MODE]", "what tools may do, or another mode from now on", f
   end
   return table.concat(permission:describe(), "\n")
 end)
+
+table.move(session_commands, 1, #session_commands, #list + 1, list)
 
 add("edit", nil, "write the message in $EDITOR", function(repl, argument)
   return repl:edit(argument)

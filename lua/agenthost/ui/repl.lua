@@ -6,6 +6,7 @@ local attach = require("agenthost.ui.attach")
 local commands = require("agenthost.ui.commands")
 local complete = require("agenthost.ui.complete")
 local defaults = require("agenthost.defaults")
+local edit = require("agenthost.ui.edit")
 local line = require("agenthost.line")
 local markdown = require("agenthost.ui.markdown")
 local output = require("agenthost.output")
@@ -24,6 +25,7 @@ local M = {}
 local LEAVE <const> = { exit = true, q = true, quit = true }
 local EXIT_SIGNAL <const> = { TERM = 143, HUP = 129 }
 local TWICE <const> = 2 -- seconds within which a second Ctrl-C leaves
+local STOPPED <const> = setmetatable({}, { __tostring = function() return "stopped" end })
 local ESCAPE <const> = 0.06 -- seconds after which a lone ESC is the Escape key
 
 ---@class agenthost.Repl
@@ -36,14 +38,29 @@ Repl.__index = Repl
 
 -- ---- the agent works ---------------------------------------------------------------------------
 
+-- What went wrong, whoever says so.
 local function red(self, s)
+  s = text.preview(text.clean(tostring(s)), { max = defaults.ui.error })
   self.screen:say(self.screen:style("31", s))
 end
 
-function Repl:list_tasks(what)
-  for _, task in ipairs(self.agent:pending_tasks()) do
+function Repl:list_tasks(what, agent)
+  for _, task in ipairs((agent or self.agent):pending_tasks()) do
     self.screen:dim(("%s: task %s %s"):format(what, task.id, words.shorten(task.command, 60)))
   end
+end
+
+-- Waits for the end of a job, as pcall would tell it; when the user leaves, not for ever.
+function Repl:wait_for(job)
+  local bound
+  while not job.done and not (bound and sys.now() >= bound) do
+    bound = bound or self.leaving and sys.now() + defaults.ui.leave_grace
+    async.wait_any({ job, self.news }, bound and math.max(0, bound - sys.now()))
+  end
+  if not job.done then
+    return false, ("it does not stop: left without it after %g s"):format(defaults.ui.leave_grace)
+  end
+  return pcall(job.wait, job)
 end
 
 -- Does something that takes a while, with the status line meanwhile.
@@ -51,7 +68,7 @@ function Repl:work(fn, ...)
   self.screen:hide()
   self.streaming = false
   self.status:start(function() return self.streaming end)
-  local results = table.pack(pcall(fn, ...))
+  local results = table.pack(self:wait_for(async.spawn(fn, ...)))
   self.status:stop()
   show.end_text(self)
   return table.unpack(results, 1, results.n)
@@ -103,7 +120,7 @@ end
 --- Leaves at the next opportunity.
 function Repl:leave()
   self.leaving = true
-  self.agent:interrupt()
+  self:stop()
   async.notify(self.news)
 end
 
@@ -112,27 +129,15 @@ end
 ---@return string? shown
 ---@return string? message
 function Repl:edit(draft)
-  local path = ("%s/message-%s.md"):format(self.agent.session.dir, sys.random_hex(4))
-  local ok, message = sys.mkdir_private(self.agent.session.dir)
-  ok, message = ok and sys.write_file(path, draft), message
-  if not ok then
-    return nil, message
-  end
-  local argv = {}
-  local visual, editor = sys.getenv("VISUAL") or "", sys.getenv("EDITOR") or ""
-  for word in (visual ~= "" and visual or editor ~= "" and editor or "vi"):gmatch("%S+") do
-    argv[#argv + 1] = word
-  end
-  argv[#argv + 1] = path
   self.editor:suspend()
-  local code, why = sys.run_in_terminal(argv)
+  local written, message, came = edit.write(draft, self.agent.session.dir)
   self.editor:resume()
-  while reactor.take_signal() do end -- Ctrl-C in there was for the editor
-  local written = sys.read_file(path, defaults.attach.max_bytes)
-  os.remove(path)
-  if code ~= 0 then
-    return nil, why or ("the editor ended with %d: nothing was sent"):format(code)
-  elseif not written or not written:find("%S") then
+  for _, name in ipairs(came) do
+    self:on_signal(name)
+  end
+  if not written then
+    return nil, message
+  elseif not written:find("%S") then
     return "(nothing to send)"
   end
   self:say(written:gsub("%s+$", ""))
@@ -148,27 +153,33 @@ function Repl:say(said)
   self.agent:say(blocks)
 end
 
+-- Runs a command. What Ctrl-C stops while it waits is this.
 function Repl:run_slash(command, argument)
-  local ok, shown, message = pcall(command.run, self, argument)
-  if not ok then
+  local job = async.spawn(command.run, self, argument)
+  self.command = job
+  local ok, shown, message = self:wait_for(job)
+  self.command = nil
+  if not ok and shown == STOPPED then
+    self.screen:dim(("(/%s was stopped)"):format(command.name))
+  elseif not ok then
     red(self, ("/%s failed: %s"):format(command.name, tostring(shown)))
   elseif message then
-    red(self, words.shorten(message, 500))
+    red(self, message)
   elseif shown and shown ~= "" then
-    self.screen:say(text.clean(shown))
+    self.screen:say(text.clean(tostring(shown)))
   end
 end
 
--- One line, or several that belong together. False when it has to wait until the agent is idle.
-function Repl:take_input(entered, idle)
-  local input = entered:match("^%s*(.-)%s*$")
-  if input == "" then
-    return true
-  end
+-- Whether a line has to wait until the agent is idle.
+function Repl:needs_idle(input)
+  local command = commands.find(self.agent, input)
+  return LEAVE[input] or input:sub(1, 1) == "!" or command and not command.anytime
+end
+
+-- One line, or several that belong together, that may be taken up now.
+function Repl:take_input(input)
   local command, argument = commands.find(self.agent, input)
-  if (LEAVE[input] or input:sub(1, 1) == "!" or command and not command.anytime) and not idle then
-    return false
-  elseif LEAVE[input] then
+  if LEAVE[input] then
     self:leave()
   elseif input:sub(1, 1) == "!" then
     self:run_command(input:sub(2):match("^%s*(.*)$"))
@@ -176,14 +187,26 @@ function Repl:take_input(entered, idle)
     self:run_slash(command, argument)
   elseif argument then
     red(self, argument)
-  else
+  elseif input ~= "" then
     self:say(input)
-    if not idle then
-      self.screen:dim("» " .. words.shorten(input, self.screen.width() - 30)
-        .. " (goes along with the next call)")
-    end
   end
-  return true
+end
+
+-- What is entered while the agent works goes to the model with its next call; behind a line that
+-- has to wait everything waits, so that the order stays.
+function Repl:take_while_working(input)
+  local command = commands.find(self.agent, input)
+  local when = "goes along with the next call"
+  if command and command.anytime then
+    async.spawn(self.run_slash, self, command, select(2, commands.find(self.agent, input)))
+    return
+  elseif #self.lines > 0 or self:needs_idle(input) then
+    table.insert(self.lines, input)
+    when = "waits until the agent is done"
+  else
+    self:take_input(input)
+  end
+  self.screen:dim(("» %s (%s)"):format(words.shorten(input, self.screen.width() - 34), when))
 end
 
 -- A line that ends with a backslash goes on.
@@ -213,9 +236,12 @@ function Repl:on_line(entered)
   if not LEAVE[whole] then
     self.editor:add_history(whole)
   end
-  if self.idle or not self:take_input(whole, false) then
-    table.insert(self.lines, whole)
+  local input = whole:match("^%s*(.-)%s*$")
+  if self.idle then
+    table.insert(self.lines, input)
     async.notify(self.news)
+  elseif input ~= "" then
+    self:take_while_working(input)
   end
 end
 
@@ -257,19 +283,31 @@ function Repl:take_typed()
   async.notify(self.news)
 end
 
+-- A function without which nobody could type or stop anything any more: when it fails, the program
+-- ends and says why.
+function Repl:vital(fn)
+  return function(...)
+    local ok, err = xpcall(fn, debug.traceback, ...)
+    if not ok and not self.leaving then
+      self.failure = err
+      self:leave()
+    end
+  end
+end
+
 function Repl:watch_terminal()
   local watch = assert(reactor.watch(self.editor:fd()))
-  return async.spawn(function()
+  return async.spawn(self:vital(function()
     repeat
       local typed = async.wait(watch, self.escape_pending and ESCAPE or nil)
       if not typed and self.editor:take_escape() then
-        self.agent:interrupt()
+        self:stop()
       end
       self.escape_pending = typed
       self:take_typed()
     until self.ended
     reactor.unwatch(watch)
-  end)
+  end))
 end
 
 -- ---- questions ---------------------------------------------------------------------------------
@@ -311,7 +349,18 @@ end
 
 -- ---- signals -----------------------------------------------------------------------------------
 
--- Ctrl-C stops the model call or the foreground wait, and nothing else; at the prompt it empties
+-- Stops the model call, the foreground wait or the command that is under way, if there is one.
+function Repl:stop()
+  if self.agent:interrupt() then
+    return true
+  elseif self.command then
+    self.command:cancel(STOPPED)
+    return true
+  end
+  return false
+end
+
+-- Ctrl-C stops what `stop` stops, and nothing else; at the prompt it empties
 -- the line. A second one soon after leaves.
 function Repl:on_interrupt()
   local soon = self.interrupted_at and sys.now() - self.interrupted_at < TWICE
@@ -320,7 +369,7 @@ function Repl:on_interrupt()
   self.status:set_continued(false)
   if soon then
     return self:leave()
-  elseif not self.agent:interrupt() and self.editor:discard() ~= "" then
+  elseif not self:stop() and self.editor:discard() ~= "" then
     return
   end
   self.interrupted_at = sys.now()
@@ -358,8 +407,9 @@ end
 function Repl:loop()
   while not self.leaving do
     local due = self.agent.inbox:due()
-    if #self.lines > 0 then
-      self:take_input(table.remove(self.lines, 1), true)
+    local input = self.lines[1]
+    if input and not (self.agent.inbox.wanted and self:needs_idle(input)) then
+      self:take_input(table.remove(self.lines, 1))
     elseif due == 0 then
       self:run_agent()
     elseif self.ended then
@@ -370,18 +420,58 @@ function Repl:loop()
   end
 end
 
+-- Where the user is in the session.
+function Repl:recap()
+  for _, recalled in ipairs(sessions.recap(self.agent, self.screen.width())) do
+    self.screen:dim(text.clean(recalled))
+  end
+end
+
 function Repl:greet()
   local agent = self.agent
-  self.screen:dim(("agenthost · %s · %s"):format(agent.provider.model, agent.cwd))
+  self.screen:dim(words.shorten(("agenthost · %s · %s"):format(agent.provider.model, agent.cwd),
+    500))
   if agent.provider.note then
-    self.screen:dim("(" .. agent.provider.note .. ")")
+    self.screen:dim("(" .. words.shorten(agent.provider.note, 500) .. ")")
   end
   for _, note in ipairs(agent.notes) do
     self.screen:dim("(" .. words.shorten(note, 500) .. ")")
   end
-  for _, recalled in ipairs(sessions.recap(agent, self.screen.width())) do
-    self.screen:dim(recalled)
+  self:recap()
+end
+
+-- How to come back to a session that has something in it.
+function Repl:say_how_to_resume()
+  local agent = self.agent
+  if #agent.conversation.pieces > 0 and not agent.session.read_only then
+    self.screen:dim("resume with: agenthost -r " .. agent.session.id)
   end
+end
+
+function Repl:listen_to(agent)
+  self.agent = agent
+  self.status:set_agent(agent)
+  agent.on_event = function(event)
+    self.status:on_event(event)
+    show.event(self, event)
+  end
+  agent.ask = function(question) return self:ask(question) end
+end
+
+--- Goes on with an agent that has another session, and closes the present one. Only when idle.
+---@param agent agenthost.Agent see switch_session
+function Repl:switch_to(agent)
+  local before = self.agent
+  self:say_how_to_resume()
+  self:list_tasks("still running", before)
+  if #before:pending_tasks() > 0 then
+    table.insert(self.left, before)
+  end
+  before.on_event, before.ask = nil, nil
+  before:close()
+  self.last_call = nil
+  self:listen_to(agent)
+  self:recap()
 end
 
 local function history_path()
@@ -402,6 +492,7 @@ function M.run(agent, options)
     editor = editor,
     screen = screen,
     status = status.new(screen, agent),
+    left = {}, -- agents of other sessions whose tasks ran when it was switched
     lines = {}, -- entered, and not yet taken up because the agent works
     news = {}, -- the event that there is something to look at
     idle = false, -- at the prompt
@@ -409,23 +500,25 @@ function M.run(agent, options)
   }, Repl)
   self.markdown = markdown.new({ width = screen.width,
     colour = screen.colour and defaults.ui.markdown })
-  agent.on_event = function(event)
-    self.status:on_event(event)
-    show.event(self, event)
-  end
-  agent.ask = function(question) return self:ask(question) end
+  self:listen_to(agent)
   return async.run(function()
     self:greet()
-    signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, function(name)
+    signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, self:vital(function(name)
       self:on_signal(name)
-    end)
+    end))
     self:watch_terminal()
     if options.prompt then
       self:say(options.prompt)
     end
     self:loop()
     screen:hide()
-    self:list_tasks("ending")
+    for _, one in ipairs({ self.agent, table.unpack(self.left) }) do
+      self:list_tasks("ending", one)
+    end
+    self:say_how_to_resume()
+    if self.failure then
+      error(self.failure, 0)
+    end
     return EXIT_SIGNAL[self.exit_signal] or 0
   end)
 end

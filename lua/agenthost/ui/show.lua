@@ -41,20 +41,23 @@ end
 function show.tool_end(repl, event)
   local call, screen = event.call, repl.screen
   repl.last_call = call
-  local head = ("%s %s "):format(call.is_error and "✗" or "✓", call.name)
+  local head = ("%s %s "):format(call.is_error and "✗" or "✓",
+    words.shorten(call.name, screen.width() // 2))
   local tail = (" (%s)"):format(words.duration(call.seconds))
-  local room = math.max(10, screen.width() - utf8.len(head .. tail))
+  local room = screen.width() - utf8.len(head .. tail)
   screen:dim(head .. words.shorten(call.summary or "", room) .. tail)
 end
 
-function show.notice(repl, event)
-  local notice, screen = event.notice, repl.screen
-  if notice.kind == "task" then
-    screen:dim(("● task %s %s: %s (%s)"):format(notice.task, words.shorten(notice.command, 40),
-      notice.status, output.ending(notice)))
-  else
-    screen:dim("● " .. words.shorten(notice.text or notice.kind, screen.width() - 4))
+local function notice_line(notice, columns)
+  if notice.kind == "task" and notice.command then
+    return words.shorten(("● task %s %s: %s (%s)"):format(notice.task,
+      words.shorten(notice.command, 40), notice.status, output.ending(notice)), 500)
   end
+  return words.shorten("● " .. tostring(notice.text or notice.kind), columns - 1)
+end
+
+function show.notice(repl, event)
+  repl.screen:dim(notice_line(event.notice, repl.screen.width()))
 end
 
 function show.retry(repl, event)

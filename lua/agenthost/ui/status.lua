@@ -2,12 +2,15 @@
 --- it.
 local async = require("agenthost.async")
 local sys = require("agenthost.sys")
+local usage = require("agenthost.usage")
 local words = require("agenthost.ui.words")
 
 local M = {}
 
 local TICK <const> = 0.25 -- seconds
 local TYPED <const> = 20 -- columns that are left for what is typed, if possible
+local WHAT <const> = 8 -- columns that what runs gets at least, if possible
+local AROUND <const> = 5 -- columns of "⠋ " and " > "
 local SPINNER <const> = { "⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏" }
 
 ---@class agenthost.Status
@@ -36,18 +39,45 @@ local function activity(self)
   return newest.name .. " " .. (newest.summary or "") .. more, newest.since
 end
 
-local function working_prompt(self)
-  local what, since = activity(self)
-  local parts = {}
+-- How long, how much, how many: in the order in which they go when there is no room.
+local function numbers(self, since)
   local used = self.agent.usage.session
   local tokens = used.input_tokens + used.output_tokens + used.cache_read_input_tokens
     + used.cache_creation_input_tokens
-  parts[#parts + 1] = since and words.duration((sys.now() - since) // 1)
-  parts[#parts + 1] = tokens > 0 and words.count(tokens) .. " tokens" or nil
-  parts[#parts + 1] = tasks_running(self)
-  local tail = " · " .. table.concat(parts, " · ")
-  local room = math.max(8, self.screen.width() - TYPED - utf8.len(tail))
-  return ("%s %s%s "):format(SPINNER[self.frame % #SPINNER + 1], words.shorten(what, room), tail)
+  local cost = usage.cost(used) or 0
+  return {
+    { place = 2, text = tokens > 0 and words.count(tokens) .. " tokens" or nil },
+    { place = 3, text = cost > 0 and usage.dollars(cost) or nil },
+    { place = 4, text = tasks_running(self) },
+    { place = 1, text = since and words.duration((sys.now() - since) // 1) },
+  }
+end
+
+local function join(parts)
+  local texts = { "", "", "", "" }
+  for _, part in ipairs(parts) do
+    texts[part.place] = part.text and " · " .. part.text or ""
+  end
+  return table.concat(texts)
+end
+
+-- Fits on one row, with some columns left for what is typed.
+local function working_prompt(self)
+  local what, since = activity(self)
+  local parts, columns = numbers(self, since), self.screen.width()
+  local room = columns - math.min(TYPED, columns // 3) - AROUND
+  while #parts > 0 and room - utf8.len(join(parts)) < math.min(WHAT, room) do
+    table.remove(parts, 1)
+  end
+  local tail = join(parts)
+  local shown = words.shorten(what, math.max(0, room - utf8.len(tail)))
+  return ("%s %s%s "):format(SPINNER[self.frame % #SPINNER + 1], shown, tail)
+end
+
+--- From now on it is this agent's.
+---@param agent agenthost.Agent
+function Status:set_agent(agent)
+  self.agent = agent
 end
 
 --- The message goes on with the next line.

@@ -3,20 +3,29 @@ local text = require("agenthost.text")
 
 local M = {}
 
---- One line of at most `columns` characters, safe for a terminal.
+local BYTES <const> = 16 -- that are looked at for a column: it may be called many times a second
+local MARGIN <const> = 1024
+
+--- One line of at most `columns` columns, safe for a terminal.
 ---@param s string
----@param columns integer
+---@param columns integer below 1 there is room for nothing
 ---@return string
 function M.shorten(s, columns)
-  s = text.clean(s):gsub("%s+", " ")
-  if text.width(s) <= columns then
-    return s
+  if columns < 1 then
+    return ""
   end
-  s = s:sub(1, (utf8.offset(s, columns) or #s + 1) - 1) -- no character takes less than a column...
-  while s ~= "" and text.width(s) >= columns do -- ...but many take two
-    s = s:sub(1, utf8.offset(s, -1) - 1)
+  local part = s:sub(1, columns * BYTES + MARGIN)
+  -- A CR would hide what is before it.
+  local line = text.clean((part:gsub("\r", " "))):gsub("%s+", " ")
+  if #part == #s and text.width(line) <= columns then
+    return line
   end
-  return s .. "…"
+  -- No character takes less than a column, but many take two.
+  line = line:sub(1, (utf8.offset(line, columns) or #line + 1) - 1)
+  while line ~= "" and text.width(line) >= columns do
+    line = line:sub(1, utf8.offset(line, -1) - 1)
+  end
+  return line .. "…"
 end
 
 --- "0.4 s", "12 s", "3 min 5 s", "2 h 7 min".
