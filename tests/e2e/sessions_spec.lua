@@ -252,7 +252,8 @@ describe("a session file with anything in it", function()
       .. '{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]}',
       '{"role":"assistant","content":[{"type":"text","text":"two"},'
       .. '{"type":"new' .. ESC .. '","x":1},'
-      .. '{"type":"tool_use","id":"toolu_1","name":"x`' .. ESC .. '","input":{"a":"' .. ESC .. '"}}]}',
+      .. '{"type":"tool_use","id":"toolu_1","name":"x`' .. ESC .. '",'
+      .. '"input":{"a":"' .. ESC .. '"}}]}',
       '{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":['
       .. '{"type":"image","source":{}},{"type":"text","text":"' .. ESC .. 'out"}]}]}',
       '{"role":"system","content":[{"type":"text","text":"other role"}]}',

@@ -48,7 +48,8 @@ local function read_message(message)
   return read_blocks(content)
 end
 
--- What one line says: a text or blocks, nil for a line that says nothing to the model, or nil and an error.
+-- What one line says: a text or blocks, nil for a line that says nothing to the model, or nil and
+-- an error.
 local function read_line(line)
   local object, message = json.decode(line)
   if object == nil then
