@@ -257,6 +257,7 @@ function Base:switch_session(id)
     return nil, tostring(made)
   end
   made.usage:go_on(self.usage)
+  made.permission:set_mode(self.permission.mode) -- the user may have changed it
   return setmetatable(made, getmetatable(self))
 end
 

@@ -189,7 +189,7 @@ defaults.permission = {
   max_command = 65536, -- bytes
   max_commands = 1000, -- simple commands in one command line
   max_depth = 20, -- substitutions inside one another
-  shown = 20000, -- characters of a command or an edit in a question
+  shown = 20000, -- bytes of a command that can be asked for; characters of an edit in a question
   denials = 100, -- refused calls that the result of a headless run lists
   -- Edits of these ask each time: what stands in them is run by others. Names at any depth.
   protected = { ".git", ".agenthost", ".envrc", ".vscode", ".idea" },

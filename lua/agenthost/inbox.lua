@@ -62,6 +62,13 @@ local function judge(self, notice)
   return verdict
 end
 
+-- An end that is dropped counts as told. (The queue does this for tasks of this host.)
+local function forget(self, notice)
+  if self.earlier and notice.kind == "task" then
+    self.earlier:delivered({ notice.task })
+  end
+end
+
 -- Takes what waits in the queue into flight. A notice that is dropped is forgotten with the next
 -- acknowledgement, or now when no other one is in flight.
 local function sort(self)
@@ -71,7 +78,9 @@ local function sort(self)
   end
   for _, notice in ipairs(drained) do
     local verdict = judge(self, notice)
-    if verdict ~= "drop" then
+    if verdict == "drop" then
+      forget(self, notice)
+    else
       table.insert(self.notices, { notice = notice, verdict = verdict, time = sys.now() })
     end
   end

@@ -330,6 +330,10 @@ function Permission:settle(tool, input, ctx)
   local ask = ctx.agent and ctx.agent.ask
   if not ask or self.mode == "dontAsk" then
     return false, self:unasked(request, why)
+  elseif request.shell and #request.subject > defaults.permission.shown then
+    return false, ("it needs a yes, and is longer than the %d bytes that a question shows "
+      .. "(defaults.permission.shown): write it into a file, and run that."):format(
+      defaults.permission.shown)
   end
   local question = question_of(request, tool, input, ctx, why, all_edits)
   local answer = self:ask_user(ask, question)

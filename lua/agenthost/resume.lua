@@ -22,9 +22,36 @@ local UNREADABLE <const> = "[What was said here could not be read from the sessi
 ---@field told table<string, boolean> ids of tasks whose end one of the messages holds
 ---@field open_results? table[] results that have to follow the last message
 ---@field notes string[] lines for people: what could not be taken over
+---@field unreadable? integer messages that are none
 
 -- A piece while it is looked at has in addition `content` (its blocks, decoded) and `after_gap`; a
 -- reader may leave them out.
+
+-- What each type of block needs, so that a provider can send it; of others nobody knows.
+local needs = {}
+
+function needs.text(block)
+  return type(block.text) == "string"
+end
+
+function needs.tool_use(block)
+  return type(block.id) == "string" and type(block.name) == "string"
+    and type(block.input) == "table"
+end
+
+function needs.tool_result(block)
+  local content = block.content
+  if type(block.tool_use_id) ~= "string" or content ~= nil and type(content) ~= "string"
+    and not json.is_array(content) then
+    return false
+  end
+  for _, part in ipairs(type(content) == "table" and content or {}) do
+    if type(part) ~= "table" or part.type == "text" and type(part.text) ~= "string" then
+      return false
+    end
+  end
+  return true
+end
 
 --- Whether a value is a message as agenthost writes them.
 ---@param message any
@@ -35,7 +62,8 @@ function M.is_message(message)
     return false
   end
   for _, block in ipairs(message.content) do
-    if type(block) ~= "table" then
+    local need = type(block) == "table" and needs[block.type]
+    if type(block) ~= "table" or need and not need(block) then
       return false
     end
   end
@@ -50,6 +78,7 @@ M.readers = {}
 
 function M.readers.message(restored, entry, line, after_gap)
   if not M.is_message(entry.message) then
+    restored.unreadable = (restored.unreadable or 0) + 1
     return
   end
   local role, content = entry.message.role, entry.message.content
@@ -211,6 +240,12 @@ function M.restore(records)
     end
   end
   M.repair(restored)
+  if restored.unreadable then
+    local one = restored.unreadable == 1
+    restored.notes[#restored.notes + 1] = ("session: %d message%s of its file %s that can be sent, "
+      .. "and %s passed over"):format(restored.unreadable, one and "" or "s",
+      one and "is none" or "are none", one and "was" or "were")
+  end
   return restored
 end
 

@@ -34,6 +34,15 @@ describe("output", function()
     assert.equal(0, result.code)
   end)
 
+  it("text: what a terminal would obey is for pipes only", function()
+    t.place:write("m.lua", 'return function() return "a\\27[31mb\\27]0;title\\7c" end')
+    assert.equal("a\27[31mb\27]0;title\7c\n",
+      t:run({ "-p", "x", "--model", "scripted/m.lua" }).stdout)
+    local on_terminal = t:run({ command = { "script", "-qec",
+      program.path .. " -p x --model scripted/m.lua", "/dev/null" } })
+    assert.equal("abc\r\n", on_terminal.stdout)
+  end)
+
   it("adds no second line break", function()
     t:serve({ text = "One line.\n" })
     assert.equal("One line.\n", t:run({ "-p", "x" }).stdout)

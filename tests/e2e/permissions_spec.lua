@@ -255,7 +255,7 @@ describe("--input-format stream-json", function()
       { "\nno json\n", "standard input, line 2: not JSON" },
       { "7\n", "line 1: expected an object with a type" },
       { '{"type":"user"}\n', "line 1: a user message needs `message.content`" },
-      { user({ { type = "image" } }), "line 1: only blocks of type text are taken" },
+      { user({ { type = "image" } }), "line 1: only blocks of type text, and" },
       { user(" "), "line 1: the message is empty" },
       { "", "there is no user message on standard input" },
     }) do

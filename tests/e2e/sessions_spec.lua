@@ -231,6 +231,63 @@ describe("agenthost sessions", function()
   end)
 end)
 
+-- What somebody else has written, or a disk has made of it.
+describe("a session file with anything in it", function()
+  local ID <const> = "20251101-101010-0a0b0c0d"
+  local ESC <const> = "\\u001b[31m"
+
+  local function write(...)
+    local lines = { ('{"cwd":"/tmp/%sx","id":"%s%s","timestamp":"%s\\u0007now","type":"session",'
+      .. '"version":1}'):format(ESC, ID, ESC, ESC) }
+    for i, message in ipairs({ ... }) do
+      lines[i + 1] = ('{"id":"%08x","message":%s,"parentId":null,"timestamp":"x","type":"message"}')
+        :format(i, message)
+    end
+    t.place:write(t.place.state .. "/agenthost/sessions/" .. ID .. "/session.jsonl",
+      table.concat(lines, "\n") .. "\n")
+  end
+
+  before_each(function()
+    write('{"role":"user","content":[{"type":"text","text":"one\\u0000 ' .. ESC .. 'red"},'
+      .. '{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]}',
+      '{"role":"assistant","content":[{"type":"text","text":"two"},'
+      .. '{"type":"new' .. ESC .. '","x":1},'
+      .. '{"type":"tool_use","id":"toolu_1","name":"x`' .. ESC .. '",'
+      .. '"input":{"a":"' .. ESC .. '"}}]}',
+      '{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":['
+      .. '{"type":"image","source":{}},{"type":"text","text":"' .. ESC .. 'out"}]}]}',
+      '{"role":"system","content":[{"type":"text","text":"other role"}]}',
+      '{"role":"user","content":"no list"}',
+      '{"role":"user","content":[{"type":"text","text":7}]}',
+      '{"role":"assistant","content":[{"type":"tool_use","name":"x"}]}',
+      '{"role":"user","content":[{"type":"tool_result","tool_use_id":"toolu_1","content":[7]}]}',
+      '{"role":"assistant","content":[{"type":"thinking"},{"type":"text","text":"last"}]}')
+  end)
+
+  it("is shown without a control character", function()
+    local shown = run("sessions", "show", ID).stdout
+    assert.falsy(shown:find("[%z\1-\9\11-\31\127]"), ("%q"):format(shown))
+    for _, text in ipairs({ "one", "[image]", "two", "[new]", "Calls `x``", "out", "last" }) do
+      assert.truthy(shown:find(text, 1, true), text .. ": " .. shown)
+    end
+    local listed = run("sessions").stdout
+    assert.falsy(listed:find("[%z\1-\9\11-\31\127]"), listed)
+    local exported = assert(json.decode(run("sessions", "export", ID, "--format", "json").stdout))
+    assert.equal(4, #exported.messages)
+    assert.equal("two", exported.messages[2].content[1].text)
+  end)
+
+  it("goes on with what can be read, and says what cannot", function()
+    local script = "return function(request) return #request.messages .. ' messages' end"
+    t.place:write("m.lua", script)
+    local result = t:run({ "-p", "--resume", ID, "--model", "scripted/m.lua", "And?" })
+    assert.equal(0, result.code, result.stderr)
+    assert.equal("5 messages\n", result.stdout)
+    assert.matches("5 messages of its file are none that can be sent", result.stderr, 1, true)
+    assert.falsy(result.stderr:find("[%z\1-\9\11-\31\127]"), result.stderr)
+  end)
+end)
+
 -- As agenthost 0.1 wrote it: no field that came later.
 it("a session file of the first version goes on", function()
   local dir = t.place.state .. "/agenthost/sessions/20251101-101010-0a0b0c0d"

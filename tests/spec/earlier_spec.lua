@@ -2,6 +2,7 @@
 local agents = require("support.agents")
 local async = require("agenthost.async")
 local earlier = require("agenthost.earlier")
+local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local ledger = require("agenthost.ledger")
 local queue = require("agenthost.queue")
@@ -101,6 +102,19 @@ describe("the tasks of an earlier host", function()
     local again = earlier.new(dir, q, {})
     again:introduce()
     assert.equal(0, #q) -- nothing new: no table
+  end)
+
+  it("are forgotten when a policy drops their ends, whatever comes with them", function()
+    note(start("a"), stop("a"), start("b"), stop("b", { code = 0, status = "completed" }))
+    local all = earlier.new(dir, q, {})
+    local box = inbox.new(q, function(one) return one.code == 3 and "drop" or "hold" end, error)
+    box.earlier = all
+    all:introduce()
+    assert.is_nil(box:due())
+    q:close() -- the host dies, with b in flight
+    q = queue.new()
+    local found = ledger.undelivered(ledger.read(dir .. "/tasks.jsonl"))
+    assert.same({ "b" }, { found[1].id, found[2] and found[2].id })
   end)
 
   it("are lost when they are gone and nobody noted their end; once for all", function()

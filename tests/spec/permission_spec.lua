@@ -1,4 +1,5 @@
 local agents = require("support.agents")
+local ask = require("agenthost.ui.ask")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local permission = require("agenthost.permission")
@@ -80,7 +81,7 @@ describe("permissions", function()
     end
 
     it("default: asks for commands each time, for edits once a session", function()
-      local made = agent_with(nil, { allow = true })
+      local made = agent_with({}, { allow = true })
       made.permission:set_mode("default")
       run(made, WRITE, { "write_file", { path = "two.txt", content = "y" } }, BASH, BASH)
       local kinds = {}
@@ -276,6 +277,21 @@ describe("permissions", function()
       local made = agent_with({}, { allow = true })
       assert.matches("command is missing", run(made, { "bash", {} })[1].content)
       assert.same({}, made.asked)
+    end)
+
+    it("shows all of what will run; what is longer is not asked for", function()
+      local max <const> = defaults.permission.shown
+      local made = agent_with({}, { allow = true })
+      local hidden = "echo '" .. ("\u{200b}"):rep(max // 3 - 10) .. "'; true"
+      assert.is_false(denied(run(made, { "bash", { command = hidden } })[1]))
+      local lines = ask.lines(made.asked[1], 80)
+      local shown = table.concat(lines, "\n"):gsub("\n│ ", "")
+      assert.equal(max // 3 - 10, select(2, shown:gsub("\\u{200b}", "")))
+      local long = "echo " .. ("x"):rep(max)
+      local refused = run(made, { "bash", { command = long } })[1]
+      assert.is_true(denied(refused))
+      assert.matches("write it into a file", refused.content, 1, true)
+      assert.equal(1, #made.asked)
     end)
 
     it("yes is for once, always for the rules that it showed", function()

@@ -324,6 +324,74 @@ describe("an agent", function()
     assert.equal("five", assert(made:run("And now?")).text)
   end)
 
+  it("goes on from before a compaction whose entry was cut short", function()
+    local made = place:new(function() return reply("What was.") end)
+    for i = 1, 10 do
+      assert(made:run("Question " .. i .. (" x"):rep(500)))
+    end
+    local before = made.conversation:messages_json()
+    assert(made:compact())
+    local path = made.session.dir .. "/session.jsonl"
+    local text = sys.read_file(path)
+    local at = #text - #text:match("([^\n]*\n)$")
+    for cut = at + 1, #text - 1, 97 do -- the entry is one line, the last one
+      temp.write(path, text:sub(1, cut))
+      made = again(made, { reply("Yes.") })
+      assert.equal(before, made.conversation:messages_json())
+    end
+    assert.equal("Yes.", assert(made:run("And now?")).text)
+    local later = made.conversation:messages_json()
+    made = again(made, function() return reply("What was.") end)
+    assert.equal(later, made.conversation:messages_json())
+    assert(made:compact())
+    later = made.conversation:messages_json()
+    made = again(made, {})
+    assert.equal(later, made.conversation:messages_json())
+    assert.matches("<conversation-summary>", later, 1, true)
+  end)
+
+  it("has all that a session holds: results in files, ends, tokens, what was discarded", function()
+    local function busy()
+      local made = reply("Fine.")
+      made.usage = { input_tokens = 10, output_tokens = 1 }
+      return made
+    end
+    local made = place:new({ reply(call("background_run", { command = "exec sleep 0.1" })), busy,
+      busy, reply(call("long", {})), busy, busy, busy, busy, busy, busy, busy, busy, busy },
+      { plugins = { "background" }, permissions = { mode = "bypassPermissions" } })
+    made.tools:add({ name = "long", description = "d", permission = "none",
+      run = function() return ("long "):rep(2000) end }, "spec")
+    assert(made:run("One"))
+    assert(made.queue:wait(20))
+    assert(made:run())
+    made.session:append("discarded", { length = 3, reason = "r", code = "c" })
+    for i = 1, 8 do
+      assert(made:run("Question " .. i))
+    end
+    local id = made:list_tasks()[1].id
+    assert(made:compact())
+    local before, used = made.conversation:messages_json(), made.usage.session.input_tokens
+    for _ = 1, 2 do
+      made = again(made, { busy }, { permissions = { mode = "plan" } })
+      assert.equal(before, made.conversation:messages_json())
+      assert.equal("plan", made.permission.mode)
+      assert.equal(used, made.usage.session.input_tokens)
+      assert.is_nil(made.inbox:due())
+      assert.equal(0, #made.inbox:take(), "an end is told again")
+    end
+    assert(made:run("And now?"))
+    local text = sys.read_file(made.session.dir .. "/session.jsonl")
+    assert.equal(1, select(2, text:gsub("%[bg:" .. id .. "%] completed", "")))
+  end)
+
+  it("switches to another session in the mode that the user has chosen", function()
+    local first = place:new({})
+    first.permission:set_mode("plan")
+    local other = assert(first:switch_session())
+    assert.equal("plan", other.permission.mode)
+    other:close()
+  end)
+
   it("switches to another session, and back to a new one", function()
     local first = place:new({ reply("one"), reply("two"), reply("three") })
     assert(first:run("Hi"))

@@ -59,8 +59,11 @@ local function fold(line, columns, lines)
   lines[#lines + 1] = BAR .. line:sub(from)
 end
 
-local function block(s, width, lines)
-  local shown = text.preview(M.visible(s), { max = defaults.permission.shown })
+-- A character that is written out is longer than it was.
+local LONGEST <const> = 10
+
+local function block(s, width, lines, max)
+  local shown = text.preview(M.visible(s), { max = max })
   for line in (shown .. "\n"):gmatch("([^\n]*)\n") do
     fold(line, math.max(10, width - 3), lines)
   end
@@ -91,10 +94,11 @@ end
 ---@return string[]
 function M.lines(question, width)
   local lines = { ("May %s %s?"):format(M.visible(question.tool), ASKS[question.kind]) }
-  block(question.text, width, lines)
+  -- What runs is shown whole: what is longer is not asked for.
+  block(question.text, width, lines, LONGEST * defaults.permission.shown)
   if question.detail then
     lines[#lines + 1] = BAR
-    block(question.detail, width, lines)
+    block(question.detail, width, lines, defaults.permission.shown)
   end
   if question.why then
     lines[#lines + 1] = "(" .. M.visible(question.why) .. ")"

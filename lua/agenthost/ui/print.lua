@@ -2,11 +2,11 @@
 local async = require("agenthost.async")
 local compaction = require("agenthost.compaction")
 local defaults = require("agenthost.defaults")
-local json = require("agenthost.json")
 local output = require("agenthost.output")
 local partial = require("agenthost.ui.partial")
 local signals = require("agenthost.ui.signals")
 local stream_input = require("agenthost.ui.stream_input")
+local stream_lines = require("agenthost.ui.stream_lines")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -18,19 +18,13 @@ M.EXIT_MAX_BUDGET = 5 -- the budget (--max-budget-usd) is used up
 local EXIT_SIGNAL = { INT = 130, TERM = 143, HUP = 129 }
 
 local function say(line)
-  sys.write_fd(2, "agenthost: " .. line .. "\n")
+  sys.write_fd(2, "agenthost: " .. text.clean(line) .. "\n")
 end
 
 -- A command, fit for a line on a terminal.
 local function one_line(s)
   return (text.clean(s):gsub("%s+", " "))
 end
-
--- What stream-json and json call a result.
-local subtypes = {
-  MAX_TURNS = "error_max_turns",
-  MAX_BUDGET = "error_max_budget_usd",
-}
 
 ---@class agenthost.Print
 local Print = {}
@@ -59,8 +53,7 @@ end
 
 -- One line of stream-json.
 function Print:line(object)
-  object.session_id = self.agent.session.id
-  self:write(json.encode(object) .. "\n")
+  self:write(stream_lines.line(self.agent, object))
 end
 
 function Print:on_event(event)
@@ -68,7 +61,7 @@ function Print:on_event(event)
     say(("%s; trying again in %.1f s (%d of %d)"):format(
       event.wait.message, event.wait.delay, event.wait.try, event.wait.tries))
   elseif event.type == "reply" then
-    self.turns = self.turns + 1
+    self.turns, self.reply = self.turns + 1, event.reply
   elseif event.type == "held" then
     self.held = event.runs
     say(("%d runs in a row were started by notices alone: what comes now waits for the next "
@@ -94,12 +87,8 @@ function Print:on_event(event)
     self.partial:on_event(event)
   end
   if event.type == "message" and self.options.format == "stream-json" then
-    local piece = event.piece
-    self:line({
-      type = piece.role,
-      message = json.raw('{"role":"' .. piece.role .. '","content":[' .. piece.blocks .. "]}"),
-      parent_tool_use_id = json.null,
-    })
+    self:line(stream_lines.message(self.agent, event.piece, self.reply))
+    self.reply = nil
   end
 end
 
@@ -192,23 +181,12 @@ function Print:report(result, message, code)
   if format == "text" then
     if result and result.text ~= "" then
       local newline = result.text:sub(-1) == "\n" and "" or "\n"
-      self:write(result.text .. newline)
+      -- What a script reads is what the model said; a terminal would obey some of it.
+      self:write((sys.isatty(1) and text.clean(result.text) or result.text) .. newline)
     end
   else
-    local used = self.agent.usage:result()
-    self:line({
-      type = "result",
-      subtype = is_error and (subtypes[code] or "error_during_execution") or "success",
-      is_error = is_error,
-      result = result and result.text or message,
-      num_turns = self.turns,
-      duration_ms = math.floor((sys.now() - self.started) * 1000),
-      duration_api_ms = used.duration_api_ms,
-      permission_denials = json.array(self.agent.permission.denials),
-      total_cost_usd = used.total_cost_usd,
-      usage = used.usage,
-      modelUsage = used.modelUsage,
-    })
+    self:line(stream_lines.result(self.agent, { result = result, message = message, code = code,
+      turns = self.turns, seconds = sys.now() - self.started }))
   end
   if result and result.stop_reason ~= "end_turn" and result.stop_reason ~= "stop_sequence" then
     say("the reply is not complete: it stopped with " .. result.stop_reason)
@@ -245,11 +223,9 @@ function M.run(agent, prompt, options)
   end
   return async.run(function()
     if options.format == "stream-json" then
-      self:line({ type = "system", subtype = "init", cwd = agent.cwd, model = agent.provider.model,
-        tools = json.array(agent.tools:names()), mcp_servers = json.array({}),
-        permissionMode = agent.permission.mode })
+      self:line(stream_lines.init(agent))
       self.partial = options.partial and partial.new(agent.provider.model, function(event)
-        self:line({ type = "stream_event", event = event, parent_tool_use_id = json.null })
+        self:line(stream_lines.event(event))
       end)
     end
     signals.watch({ "INT", "TERM", "HUP" }, function(name) self:on_signal(name) end)

@@ -2,7 +2,7 @@
 ---
 ---     {"type":"user","message":{"role":"user","content":"Hello"}}
 ---
---- `content` is a text, or a list of content blocks of which the texts are taken.
+--- `content` is a text, or a list of content blocks: texts, images and documents.
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
@@ -21,25 +21,35 @@ function M.new()
   return setmetatable({ watch = reactor.watch(0), parts = {}, bytes = 0, number = 0 }, Input)
 end
 
--- The text of a message; nil and why it has none.
-local function text_of(message)
+local HAVE_SOURCE <const> = { image = true, document = true }
+
+-- The blocks of a list; texts alone are one text. nil and what is wrong with it.
+local function read_blocks(content)
+  local texts, blocks = {}, {}
+  for i, block in ipairs(content) do
+    local is_text = type(block) == "table" and block.type == "text" and type(block.text) == "string"
+    if not is_text and not (type(block) == "table" and HAVE_SOURCE[block.type]
+      and type(block.source) == "table") then
+      return nil, "only blocks of type text, and image and document with a source, are taken"
+    end
+    blocks[i], texts[#texts + 1] = block, is_text and block.text or nil
+  end
+  return #texts < #blocks and blocks or table.concat(texts, "\n")
+end
+
+-- What a message says, as a text or blocks; nil and why that is nothing.
+local function read_message(message)
   local content = type(message) == "table" and message.content
   if type(content) == "string" then
     return content
   elseif type(content) ~= "table" then
     return nil, "a user message needs `message.content`, a text or a list of blocks"
   end
-  local texts = {}
-  for _, block in ipairs(content) do
-    if type(block) ~= "table" or block.type ~= "text" or type(block.text) ~= "string" then
-      return nil, "only blocks of type text are taken"
-    end
-    texts[#texts + 1] = block.text
-  end
-  return table.concat(texts, "\n")
+  return read_blocks(content)
 end
 
--- What one line says: a text, nil for a line that says nothing to the model, or nil and an error.
+-- What one line says: a text or blocks, nil for a line that says nothing to the model, or nil and
+-- an error.
 local function read_line(line)
   local object, message = json.decode(line)
   if object == nil then
@@ -49,11 +59,11 @@ local function read_line(line)
   elseif object.type ~= "user" then
     return nil -- there may be other kinds; they are not for the model
   end
-  local text, problem = text_of(object.message)
-  if text and not text:find("%S") then
+  local said, problem = read_message(object.message)
+  if type(said) == "string" and not said:find("%S") then
     return nil, "the message is empty"
   end
-  return text, problem
+  return said, problem
 end
 M.read_line = read_line
 
@@ -84,18 +94,18 @@ function Input:next_line()
 end
 
 --- Waits for the next user message.
----@return string? text nil at the end of the input
+---@return string|table[]? said a text or blocks; nil at the end of the input
 ---@return string? message what is wrong with a line; the rest is not read
 function Input:next()
   while true do
     self.number = self.number + 1
     local line, problem = self:next_line()
-    local text
+    local said
     if line and line:find("%S") then
-      text, problem = read_line(line)
+      said, problem = read_line(line)
     end
-    if text then
-      return text
+    if said then
+      return said
     elseif problem or not line then
       self:close()
       return nil, problem and ("standard input, line %d: %s"):format(self.number, problem)

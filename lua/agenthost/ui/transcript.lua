@@ -7,14 +7,21 @@ local M = {}
 
 local NAMES <const> = { user = "User", assistant = "Agent" }
 
+-- A value that should be a text; files may hold anything.
+local function as_text(value)
+  return type(value) == "string" and value or json.encode(value == nil and json.null or value)
+end
+
 -- The content of a tool_result as one text.
 local function result_text(block)
-  if type(block.content) == "string" then
-    return block.content
+  if type(block.content) ~= "table" then
+    return block.content and as_text(block.content) or ""
   end
   local parts = {}
-  for _, part in ipairs(block.content or {}) do
-    parts[#parts + 1] = part.text or ("[%s]"):format(part.type)
+  for _, part in ipairs(block.content) do
+    local is_block = type(part) == "table"
+    parts[#parts + 1] = is_block and type(part.text) == "string" and part.text
+      or is_block and ("[%s]"):format(as_text(part.type)) or as_text(part)
   end
   return table.concat(parts, "\n")
 end
@@ -33,15 +40,16 @@ end
 local markdown = {}
 
 function markdown.text(block)
-  return block.text
+  return as_text(block.text)
 end
 
 function markdown.thinking(block)
-  return "> " .. (block.thinking or ""):gsub("\n", "\n> ")
+  return "> " .. as_text(block.thinking or ""):gsub("\n", "\n> ")
 end
 
 function markdown.tool_use(block)
-  return ("Calls `%s`:\n\n%s"):format(block.name, fenced(json.encode(block.input)))
+  return ("Calls `%s`:\n\n%s"):format(as_text(block.name),
+    fenced(json.encode(block.input == nil and json.null or block.input)))
 end
 
 function markdown.tool_result(block)
@@ -51,7 +59,7 @@ end
 
 local function block_markdown(block)
   local write = markdown[block.type]
-  return text.clean(write and write(block) or ("[%s]"):format(tostring(block.type)))
+  return (text.clean(write and write(block) or ("[%s]"):format(as_text(block.type))))
 end
 
 --- A session as Markdown.
@@ -60,7 +68,8 @@ end
 ---@return string
 function M.markdown(info, messages)
   local head = "# Session %s\n\n%s · %s\n"
-  local parts, last = { head:format(info.id, info.started or "", info.cwd or "") }, nil
+  local about = head:format(info.id, as_text(info.started or ""), as_text(info.cwd or ""))
+  local parts, last = { (text.clean(about)) }, nil
   for _, message in ipairs(messages) do
     if message.role ~= last then
       parts[#parts + 1] = ("\n## %s\n"):format(NAMES[message.role])
@@ -82,11 +91,11 @@ end
 local line_of = {}
 
 function line_of.text(block)
-  return block.text
+  return as_text(block.text)
 end
 
 function line_of.tool_use(block)
-  return ("[%s %s]"):format(block.name, json.encode(block.input))
+  return ("[%s %s]"):format(as_text(block.name), as_text(block.input))
 end
 
 function line_of.tool_result(block)
