@@ -1,5 +1,6 @@
 --- What the agent loop stands on: making an agent, its conversation, tasks and events.
 local async = require("agenthost.async")
+local call_ids = require("agenthost.call_ids")
 local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
@@ -208,6 +209,7 @@ end
 -- Sorts out what a reply asks for.
 function Base:take_reply(reply)
   local texts, calls = {}, {}
+  self.call_ids:settle(reply.content, self.conversation.pieces)
   for _, block in ipairs(reply.content) do
     if block.type == "text" then
       texts[#texts + 1] = block.text
@@ -533,7 +535,7 @@ function M.new(opts)
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
-  self.compaction = compaction.new(self)
+  self.compaction, self.call_ids = compaction.new(self), call_ids.new()
   self.emitter = function(event) self:emit(event) end
   self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
   open_workspace(self, option("cwd", sys.cwd()))
