@@ -70,12 +70,9 @@ local function own_piece(piece, no_thinking)
   if not no_thinking and not is_foreign(piece.blocks) then
     return true
   end
-  local list, kept, index = "[" .. piece.blocks .. "]", {}, 1
-  local raw = json.slice(list, index)
-  while raw do
+  local kept = {}
+  for _, raw in ipairs(json.elements("[" .. piece.blocks .. "]")) do
     kept[#kept + 1] = own_block(raw, no_thinking)
-    index = index + 1
-    raw = json.slice(list, index)
   end
   return #kept > 0 and { role = piece.role, blocks = table.concat(kept, ",") } or false
 end

@@ -322,8 +322,9 @@ end
 ---@return string? code as of `feed`
 function Accumulator:feed_whole(text, message)
   on.message_start(self, { message = message })
+  local texts = json.elements(text, "content")
   for i, start in ipairs(type(message.content) == "table" and message.content or {}) do
-    local raw = '{"content_block":' .. json.slice(text, "content", i) .. "}"
+    local raw = '{"content_block":' .. (texts[i] or "null") .. "}"
     local why, code = on.content_block_start(self, { index = i, content_block = start }, raw)
     if why then
       return nil, why, code

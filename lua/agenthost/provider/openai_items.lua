@@ -107,9 +107,9 @@ local function items_of(self, piece)
   if piece.role == "user" then
     return user_items(blocks)
   end
-  local items = {}
+  local items, texts = {}, json.elements(list)
   for i, block in ipairs(blocks) do
-    items[#items + 1] = assistant_item(block, json.slice(list, i), self.plain[piece])
+    items[#items + 1] = assistant_item(block, texts[i], self.plain[piece])
   end
   return items
 end

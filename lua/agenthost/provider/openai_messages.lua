@@ -151,9 +151,10 @@ function Messages:convert(piece)
   local made =
     { texts = {}, parts = {}, images = false, thinking = {}, calls = {}, results = {} }
   local list = "[" .. piece.blocks .. "]"
+  local texts = json.elements(list)
   for i, block in ipairs(json.decode(list)) do
     if add[block.type] then
-      add[block.type](made, block, json.slice(list, i))
+      add[block.type](made, block, texts[i])
     end
   end
   self.converted[piece] = made
