@@ -1,5 +1,6 @@
 --- Making an agent. What its loop stands on: agent_run.lua; its tasks: agent_tasks.lua.
 local agent_run = require("agenthost.agent_run")
+local call_ids = require("agenthost.call_ids")
 local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
@@ -223,7 +224,7 @@ function M.new(opts)
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
-  self.compaction = compaction.new(self)
+  self.compaction, self.call_ids = compaction.new(self), call_ids.new()
   self.emitter = function(event) self:emit(event) end
   self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
   open_workspace(self, option("cwd", sys.cwd()))

@@ -175,6 +175,7 @@ end
 -- Sorts out what a reply asks for.
 function Run:take_reply(reply)
   local texts, calls = {}, {}
+  self.call_ids:settle(reply.content, self.conversation.pieces)
   for _, block in ipairs(reply.content) do
     if block.type == "text" then
       texts[#texts + 1] = block.text

@@ -376,4 +376,23 @@ function M.slice(text, key, ...)
   return pos and sub(text, pos, stop - 1) or nil
 end
 
+---The texts of all elements of an array inside a valid JSON text, each as `slice` gives it. For a
+---long array this is one look at it, and slice() for each element is many.
+---@param text string valid JSON
+---@param ... string|integer steps down to the array; none: the text is one
+---@return string[] elements empty when there is no array at that place
+function M.elements(text, ...)
+  local list = select("#", ...) == 0 and text or M.slice(text, ...) or ""
+  local elements, c, pos = {}, first_token(list)
+  if c ~= 91 then return elements end
+  repeat
+    c, pos = token(list, pos + 1)
+    local after = c and skip(list, pos, c)
+    if not after then break end
+    elements[#elements + 1] = sub(list, pos, after - 1)
+    c, pos = token(list, after)
+  until c ~= 44
+  return elements
+end
+
 return M

@@ -15,6 +15,14 @@ local M = {}
 
 local OTHERS <const> = 63 -- permission bits (octal 077) of everybody but the owner
 
+-- The process, as no other one is called: in a container each has the same pid.
+local function this_process()
+  local file <close> = io.open("/proc/self/stat", "rb")
+  local stat = file and file:read("a") or ""
+  local started = stat:match("^.*%)" .. (" %S+"):rep(19) .. " (%d+)")
+  return started and ("%d-%s"):format(sys.pid(), started) or tostring(sys.pid())
+end
+
 ---@class agenthost.Recorder
 ---@field path string
 local Recorder = {}
@@ -33,7 +41,7 @@ function M.open(path)
   if not file then
     return nil, message
   end
-  return setmetatable({ path = path, file = file, n = 0 }, Recorder)
+  return setmetatable({ path = path, file = file, n = 0, run = this_process() }, Recorder)
 end
 
 --- The recorder that AGENTHOST_RECORD asks for; nil when it is not set. Raises when there cannot be
@@ -105,7 +113,7 @@ function Recorder:note(call)
   local line = {
     type = "call",
     version = 1,
-    run = sys.pid(),
+    run = self.run,
     n = self.n,
     timestamp = sys.timestamp(),
     provider = call.provider,

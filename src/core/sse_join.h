@@ -9,7 +9,7 @@
  * joined event's string holds the insides of both strings as they were written, so that it decodes
  * as if the server had sent it at once; a surrogate pair that was cut in two is whole again.
  * Whatever is unusual is passed on as it is: no marker, a string without an end, data of several
- * lines. So are an event whose string is empty, for then what counts stands elsewhere in it, and one
+ * lines. So is an event whose string is empty, for then what counts stands elsewhere in it, and one
  * with two strings behind markers that are not empty.
  *
  * Not a JSON parser, and not for events that mean something by themselves: who names a marker says

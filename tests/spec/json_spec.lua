@@ -719,3 +719,26 @@ describe("random documents", function()
     end
   end)
 end)
+
+describe("json.elements", function()
+  it("gives what slice gives for each element", function()
+    local text = ' {"a":[ 1 ,"x,]\\"", [[],{"b":[2]}] , null,{ } ], "e":[ ], "s":"[1]"}'
+    local found = json.elements(text, "a")
+    assert.equal(5, #found)
+    for i = 1, 5 do
+      assert.equal(json.slice(text, "a", i), found[i])
+    end
+    assert.same({ "[]", '{"b":[2]}' }, json.elements(text, "a", 3))
+    assert.same({ "1", "2" }, json.elements("[1,2]"))
+  end)
+
+  it("gives nothing where there is no array, and some part of what is no JSON", function()
+    for _, text in ipairs({ "", " ", "[]", "[ ]", "{}", "1", '"[1]"', "[", "[,", "]", "null" }) do
+      assert.same({}, json.elements(text), text)
+    end
+    assert.same({}, json.elements('{"a":1}', "a"))
+    assert.same({}, json.elements('{"a":1}', "b"))
+    assert.same({ "1" }, json.elements("[1"))
+    assert.same({ "1" }, json.elements("[1,"))
+  end)
+end)

@@ -71,6 +71,47 @@ describe("a stream of the Responses API", function()
   end)
 end)
 
+describe("a reply with very many calls", function()
+  -- Looking for each call from the start of the text took minutes.
+  local COUNT <const> = 5000
+
+  local function repeated(form)
+    local parts = {}
+    for i = 1, COUNT do
+      parts[i] = form:gsub("#", tostring(i))
+    end
+    return table.concat(parts, ",")
+  end
+
+  it("is read and sent back in one go", function()
+    local bodies = {
+      anthropic = '{"type":"message","content":['
+        .. repeated('{"type":"tool_use","id":"t#","name":"read","input":{"a":#}}') .. "]}",
+      openai = '{"choices":[{"message":{"tool_calls":[' .. repeated('{"id":"t#","function":'
+        .. '{"name":"read","arguments":"{\\"a\\":#}"}}') .. "]}}]}",
+      ["openai-responses"] = '{"status":"completed","output":[' .. repeated('{"type":'
+        .. '"function_call","call_id":"t#","name":"read","arguments":"{\\"a\\":#}"}') .. "]}",
+    }
+    for api, support in pairs(ALL) do
+      support.serve({ rules = { support.raw(bodies[api], "application/json") } })
+      local reply = support.succeed(support.provider())
+      assert.equal(COUNT, #reply.content)
+      assert.equal(COUNT, reply.content[COUNT].input.a)
+      local piece = openai.pieces({ "go", reply.content })[2]
+      piece.blocks = piece.blocks:gsub('"t1"', '"t.1"') -- which Anthropic's API would refuse
+      local pieces = { { role = "user", blocks = '{"type":"text","text":"go"}' }, piece }
+      for _, made in ipairs({
+        require("agenthost.provider.anthropic_messages").new():parts({ pieces = pieces }, true),
+        require("agenthost.provider.openai_messages").new():parts(nil, pieces),
+        require("agenthost.provider.openai_items").new():parts(pieces),
+      }) do
+        local _, count = table.concat(made):gsub('"read"', "")
+        assert.equal(COUNT, count)
+      end
+    end
+  end)
+end)
+
 describe("what a server says", function()
   for api, support in pairs(ALL) do
     it("shows no key and no escape sequence, in whatever it stands: " .. api, function()
@@ -116,7 +157,8 @@ end)
 
 describe("counts of tokens", function()
   it("are whole numbers above 0 that can be added up, or none", function()
-    for value, wanted in pairs({ [12] = 12, [12.0] = 12, [0] = 0, [-3] = 0, [1.5] = 0, ["12"] = 0,
+    assert.equal(12, models.tokens(12.0))
+    for value, wanted in pairs({ [12] = 12, [0] = 0, [-3] = 0, [1.5] = 0, ["12"] = 0,
       [1e300] = 0, [math.maxinteger] = 0, [true] = 0 }) do
       assert.equal(wanted, models.tokens(value), tostring(value))
     end

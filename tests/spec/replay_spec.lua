@@ -40,6 +40,43 @@ local function ask(provider, support, turns)
   return { reply = reply, message = message, code = code, events = events }
 end
 
+describe("a damaged recording", function()
+  local RIGHT <const> = { type = "call", run = 1, n = 1, provider = "anthropic", model = "m",
+    url = "http://h/v1/messages", headers = json.object(), request = '{"messages":[]}',
+    status = 200, response_headers = { ["content-type"] = "text/event-stream" },
+    response = "data: {}\n\n", message = "why", code = "CUT" }
+  local VALUES <const> = { false, json.null, 5, -1, 1.5, "x", "", json.array(), { 1 },
+    { a = { 1 } }, math.maxinteger, "http://h/v1/responses", "a\nb\0c", true }
+
+  local function write(line)
+    local file <close> = assert(io.open(path, "w"))
+    file:write(json.encode(line), '\n{"type":"call",torn')
+  end
+
+  it("is an error in one line, or a call that fails", function()
+    for field in pairs(RIGHT) do
+      for _, value in ipairs(VALUES) do
+        local line = {}
+        for name, right in pairs(RIGHT) do
+          line[name] = right
+        end
+        line[field] = value
+        write(line)
+        local what = field .. " = " .. json.encode(value)
+        local ok, made = pcall(replay.from_file, path, { lenient = true })
+        if ok then
+          local answered, result = pcall(made.stream, made, { max_tokens = 1,
+            pieces = { { role = "user", blocks = '{"type":"text","text":"x"}' } } }, function() end)
+          assert.is_true(answered, what .. ": " .. tostring(result))
+        else
+          assert.is_nil(tostring(made):find("%.lua:%d"), what .. ": " .. tostring(made))
+          assert.is_nil(tostring(made):find("\n"), what)
+        end
+      end
+    end
+  end)
+end)
+
 for _, api in ipairs({ "openai", "openai-responses" }) do
   describe("a replay of " .. api, function()
     local support = require("support.openai").new(api)

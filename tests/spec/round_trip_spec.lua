@@ -133,8 +133,8 @@ function APIS.openai(text)
   end
   events[#events + 1] = '{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}'
   local pieces = kept(openai_stream.new(nothing), events)
-  local text = table.concat(openai_messages.new():parts(nil, pieces))
-  return json.decode(text)[1].tool_calls[1]["function"].arguments
+  local whole = table.concat(openai_messages.new():parts(nil, pieces))
+  return json.decode(whole)[1].tool_calls[1]["function"].arguments
 end
 
 APIS["openai-responses"] = function(text)

@@ -50,10 +50,10 @@ class Anthropic:
     """The API object that fake_model.Server talks to."""
 
     request_id_header = "request-id"
-    rule_fields, quirks = ("content", "stop_details"), ()
+    rule_fields, quirks = ("content", "stop_details"), ("elsewhere",)
 
     def __init__(self, scenario):
-        self.scenario, self.issued = scenario, Issued()
+        self.scenario, self.issued = scenario, Issued(scenario.quirks)
         self.models = [self.model(item) for item in scenario.models or ["claude-test-1"]]
 
     @staticmethod

@@ -55,9 +55,13 @@ def blocks_of(message, block_type):
 
 
 class Issued:
-    """Memory of every complete reply. Partial ones are not kept: clients must throw them away."""
+    """Memory of every complete reply. Partial ones are not kept: clients must throw them away.
 
-    def __init__(self):
+    With the quirk `elsewhere` others have answered before, or in between: calls may be theirs, and
+    what was thought may be left out. What is signed by others is refused all the same."""
+
+    def __init__(self, quirks=()):
+        self._elsewhere = "elsewhere" in quirks
         self._lock = threading.Lock()
         self._blocks = set()        # canonical thinking, redacted and unknown blocks
         self._calls = {}            # tool_use id -> canonical (name, input)
@@ -87,6 +91,8 @@ class Issued:
             where, kind = f"{path}.content.{index}", block["type"]
             if kind == "tool_use":
                 known = self._calls.get(block["id"])
+                if known is None and self._elsewhere:
+                    continue
                 if known is None:
                     refuse(f"{where}: fake: `tool_use` id {block['id']} was never issued")
                 if known != canonical([block["name"], block["input"]]):
@@ -103,7 +109,7 @@ class Issued:
         thinking = any('"thinking"' in key or '"redacted_thinking"' in key for key in order)
         rest = iter(sent)       # `in` on an iterator consumes it, so this checks order too
         for key in order:
-            droppable = key.startswith("tool_use ") and key not in sent
+            droppable = (key.startswith("tool_use ") or self._elsewhere) and key not in sent
             if not droppable and key not in rest:
                 refuse(f"{path}: {BAD_SIGNATURE if thinking else 'fake: not what was issued'} "
                        f"(altered, dropped or moved: {key})")

@@ -20,6 +20,8 @@ Scenario, rules, wire, faults and log are those of fake_anthropic.py, with these
     requests   max_tokens_only, no_developer_role, no_auto_tools, sampling (takes temperature and
                the like), takes_reasoning (in assistant messages), no_key (any or none will do),
                no_reasoning (Responses: knows neither `reasoning` nor `include`)
+               elsewhere (others have answered, too: their calls are taken, and their reasoning is
+               refused, for nobody else can read it)
     errors     llamacpp_errors, vllm_errors, bare_errors (a string), openrouter_errors (in the
                stream, with finish_reason "error"), nested_errors (Responses: in the stream)
 """
@@ -64,7 +66,7 @@ class OpenAI:
               "empty_first_chunk", "ignores_stream", "max_tokens_only", "no_developer_role",
               "no_auto_tools", "sampling", "takes_reasoning", "no_key", "llamacpp_errors",
               "vllm_errors", "bare_errors", "openrouter_errors", "nested_errors", "no_reasoning",
-              "reasoning_text")
+              "reasoning_text", "elsewhere")
 
     def __init__(self, scenario):
         self.scenario = scenario

@@ -41,6 +41,7 @@ class IssuedItems:
 
     def __init__(self, quirks):
         self.calls = IssuedCalls(quirks)
+        self._elsewhere = "elsewhere" in quirks
         self._lock = threading.Lock()
         self._ids = {}      # item id -> its key
         self._order = {}    # key of a reasoning or unknown item, or call id -> keys of its reply
@@ -66,9 +67,12 @@ class IssuedItems:
         for index, item, key in sent:
             where, kind = f"{path}[{index}]", kind_of(item)
             if kind not in ("message", "function_call"):
+                if key not in self._order and self._elsewhere:
+                    refuse("The encrypted content could not be verified. Reason: Encrypted content "
+                           "could not be decrypted or parsed.", where, "invalid_encrypted_content")
                 if key not in self._order:
                     refuse(f"fake: {where}: a `{kind}` item that was never issued", where)
-            elif "id" in item and self._ids.get(item["id"], 0) != key:
+            elif "id" in item and not self._elsewhere and self._ids.get(item["id"], 0) != key:
                 refuse(f"fake: {where}: the item {item['id']} is not as it was issued", where)
             if kind == "reasoning" and item is group[-1][1]:
                 refuse(f"Item '{item['id']}' of type 'reasoning' was provided without its required "
@@ -76,7 +80,7 @@ class IssuedItems:
         self.calls.check(path, [(item["call_id"], item["name"], item["arguments"])
                                 for _, item, _ in sent if kind_of(item) == "function_call"])
         keys = [key for _, _, key in sent if key]
-        if keys:
+        if keys and not self._elsewhere:
             self.check_order(path, keys, self._order[keys[-1]])
 
     @staticmethod

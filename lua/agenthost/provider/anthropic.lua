@@ -130,7 +130,13 @@ end
 ---@return string? code
 ---@return agenthost.Failure? details
 function Provider:stream(request, on_event)
-  return call.stream(self, body_of(self, request), anthropic_stream.new(on_event))
+  local reply, message, code, details =
+    call.stream(self, body_of(self, request), anthropic_stream.new(on_event))
+  if code == "BAD_REQUEST" and message:find("signature", 1, true)
+    and request.pieces and self.messages:forget_thinking(request.pieces) then
+    return self:stream(request, on_event) -- the conversation was begun elsewhere
+  end
+  return reply, message, code, details
 end
 
 -- ---- questions beside the calls ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 --- marks for the prompt cache.
 local joined = require("agenthost.joined")
 local json = require("agenthost.json")
+local raw_text = require("agenthost.provider.raw")
 
 local M = {}
 
@@ -22,9 +23,9 @@ local function clean_id(id)
 end
 
 -- The JSON of one block as this API takes it, or nil.
-local function own_block(raw)
+local function own_block(raw, no_thinking)
   local block = json.decode(raw)
-  if block.type:find("^openai_") then
+  if block.type:find("^openai_") or no_thinking and block.type:find("thinking$") then
     return nil
   elseif block.type == "thinking" and block.signature == nil then
     return nil -- nobody signed it
@@ -43,11 +44,17 @@ local function own_block(raw)
       fields[name], changed = clean_id(id), true
     end
   end
+  if block.type == "tool_use" and raw_text.tool_name(block.name) ~= block.name then
+    fields.name, changed = raw_text.tool_name(block.name), true
+  end
   return changed and json.encode(fields) or raw
 end
 
 -- Names of members; in a text they mean nothing, and a second look finds that out.
-local SIGNS <const> = { '"openai_', '"id":"[%w_-]*[^%w_"-]', '"tool_use_id":"[%w_-]*[^%w_"-]' }
+local SIGNS <const> = {
+  '"openai_', '"id":"[%w_-]*[^%w_"-]', '"tool_use_id":"[%w_-]*[^%w_"-]',
+  '"name":"[%w_-]*[^%w_"-]', '"name":""', '"name":"' .. ("[%w_-]"):rep(65),
+}
 
 local function is_foreign(blocks)
   for _, sign in ipairs(SIGNS) do
@@ -59,16 +66,13 @@ local function is_foreign(blocks)
 end
 
 -- A piece as this API takes it: true for the same one, another, or false when nothing is left.
-local function own_piece(piece)
-  if not is_foreign(piece.blocks) then
+local function own_piece(piece, no_thinking)
+  if not no_thinking and not is_foreign(piece.blocks) then
     return true
   end
-  local list, kept, index = "[" .. piece.blocks .. "]", {}, 1
-  local raw = json.slice(list, index)
-  while raw do
-    kept[#kept + 1] = own_block(raw)
-    index = index + 1
-    raw = json.slice(list, index)
+  local kept = {}
+  for _, raw in ipairs(json.elements("[" .. piece.blocks .. "]")) do
+    kept[#kept + 1] = own_block(raw, no_thinking)
   end
   return #kept > 0 and { role = piece.role, blocks = table.concat(kept, ",") } or false
 end
@@ -134,6 +138,7 @@ Messages.__index = Messages
 function M.new()
   return setmetatable({
     own = setmetatable({}, { __mode = "k" }),
+    no_thinking = setmetatable({}, { __mode = "k" }), -- pieces that go back without it
     joined = joined.new(),
     seen = 0, -- of a conversation's pieces, those that are in `list`
     list = {},
@@ -144,10 +149,26 @@ end
 function Messages:own_piece(piece)
   local own = self.own[piece]
   if own == nil then
-    own = own_piece(piece)
+    own = own_piece(piece, self.no_thinking[piece])
     self.own[piece] = own
   end
   return own == true and piece or own or nil
+end
+
+--- From now on leaves out what was thought so far: another server, or another account, has signed
+--- it.
+---@param pieces agenthost.Piece[]
+---@return boolean whether there was any such thing
+function Messages:forget_thinking(pieces)
+  local found = false
+  for _, piece in ipairs(pieces) do
+    if piece.role == "assistant" and not self.no_thinking[piece]
+      and piece.blocks:find('"type":"[%w_]*thinking"') then
+      self.no_thinking[piece], self.own[piece], found = true, nil, true
+    end
+  end
+  self.pieces = nil
+  return found
 end
 
 -- The pieces as this API takes them, in a list that grows with theirs.

@@ -5,6 +5,7 @@
 --- joined as they were written, then decoded once. So a surrogate pair whose halves came in two
 --- events is whole again, and a signature or a 64-bit integer in a tool's input is never rewritten.
 local json = require("agenthost.json")
+local raw_text = require("agenthost.provider.raw")
 
 local M = {}
 
@@ -51,12 +52,6 @@ end
 -- of insides of JSON strings for each field (of "text": of what they stand for), cut = the start of
 -- a character, citations = JSON texts }; its end adds `result`, what the caller gets.
 
--- JSON text without line breaks, which can only be white space between tokens: a session file has
--- one entry a line.
-local function one_line(text)
-  return (text:gsub("[\r\n]+", " "))
-end
-
 -- The pieces of a field as one JSON string.
 local function quoted(block, field)
   return '"' .. table.concat(block.pieces[field] or {}) .. '"'
@@ -66,7 +61,7 @@ end
 -- lost the rest.
 local function quoted_back(block, field)
   local text = quoted(block, field)
-  return utf8.len(text) and text or json.encode(json.decode(text))
+  return utf8.len(text) and raw_text.line(text) or json.encode(json.decode(text))
 end
 
 local function finish_text(block)
@@ -101,7 +96,7 @@ local function finish_input(block)
   for name, value in pairs(block.start) do
     fields[name] = value
   end
-  fields.input = json.raw(incomplete and "{}" or one_line(text))
+  fields.input = json.raw(incomplete and "{}" or raw_text.line(text))
   return {
     type = fields.type,
     id = fields.id,
@@ -121,7 +116,7 @@ local function finish_block(block)
   elseif kind == "tool_use" or block.pieces.partial_json then
     return finish_input(block)
   end
-  return { type = kind, json = one_line(block.raw) }
+  return { type = kind, json = raw_text.line(block.raw) }
 end
 
 -- ---- events ------------------------------------------------------------------------------------
@@ -242,7 +237,8 @@ function on.content_block_delta(self, event, raw)
   local block, delta = self.open[event.index or 0], event.delta
   local kind = type(delta) == "table" and delta.type
   if kind == "citations_delta" and block then
-    block.citations[#block.citations + 1] = json.raw(one_line(json.slice(raw, "delta", "citation")))
+    block.citations[#block.citations + 1] = json.raw(
+      raw_text.line(json.slice(raw, "delta", "citation")))
   elseif DELTAS[kind] and not block then
     return "a part of the reply belongs to no block", "PROTOCOL"
   elseif DELTAS[kind] then
@@ -326,8 +322,9 @@ end
 ---@return string? code as of `feed`
 function Accumulator:feed_whole(text, message)
   on.message_start(self, { message = message })
+  local texts = json.elements(text, "content")
   for i, start in ipairs(type(message.content) == "table" and message.content or {}) do
-    local raw = '{"content_block":' .. json.slice(text, "content", i) .. "}"
+    local raw = '{"content_block":' .. (texts[i] or "null") .. "}"
     local why, code = on.content_block_start(self, { index = i, content_block = start }, raw)
     if why then
       return nil, why, code

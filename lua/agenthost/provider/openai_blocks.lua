@@ -7,21 +7,16 @@
 ---   openai_arguments  the arguments of a call, where `input` is not the same text
 ---   openai_field      the name under which thinking came
 local json = require("agenthost.json")
+local raw = require("agenthost.provider.raw")
 local sys = require("agenthost.sys")
 
 local M = {}
 
 local MAX_SHOWN <const> = 200 -- characters of arguments that make no sense
 
--- JSON text without line breaks, which can only be white space between tokens: a session file has
--- one entry a line.
-local function one_line(text)
-  return (text:gsub("[\r\n]+", " "))
-end
-
 -- `item`: the JSON text of an output item, or nil.
 local function raw_item(item)
-  return item and json.raw(one_line(item)) or nil
+  return item and json.raw(raw.line(item)) or nil
 end
 
 --- An id for a call that came without.
@@ -91,7 +86,10 @@ function M.tool_use(id, name, arguments, was_object, item)
   text = (text == "" or text == "null") and "{}" or text
   local input, why = json.decode(text)
   local incomplete = type(input) ~= "table" or json.is_array(input)
-  local line = incomplete and "{}" or one_line(text)
+  local line = incomplete and "{}" or raw.line(text)
+  if raw.sound(text) ~= text then
+    arguments, item = line, nil
+  end
   local differs = not incomplete and not was_object and text ~= "{}" and line ~= arguments
   return {
     type = "tool_use",

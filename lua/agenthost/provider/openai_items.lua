@@ -3,6 +3,7 @@
 local joined = require("agenthost.joined")
 local json = require("agenthost.json")
 local openai_messages = require("agenthost.provider.openai_messages")
+local raw_text = require("agenthost.provider.raw")
 
 local M = {}
 
@@ -11,12 +12,13 @@ local M = {}
 ---@field count integer of them, those whose items are in `texts`
 ---@field last? agenthost.Piece the last of these
 ---@field texts string[] JSON texts of items, each with a comma behind it
+---@field plain table<agenthost.Piece, true> those whose items go back in words of ours
 local Items = {}
 Items.__index = Items
 
 ---@return agenthost.openai_responses.Items
 function M.new()
-  return setmetatable({ count = 0, texts = {} }, Items)
+  return setmetatable({ count = 0, texts = {}, plain = setmetatable({}, { __mode = "k" }) }, Items)
 end
 
 -- ---- blocks of a user --------------------------------------------------------------------------
@@ -78,8 +80,9 @@ local function can_go_back(item)
     or type(item.content) == "table" and #item.content > 0
 end
 
-local function assistant_item(block, raw)
-  if block.openai_item then
+-- `plain`: in our words, without what the server has made of it.
+local function assistant_item(block, raw, plain)
+  if block.openai_item and not plain then
     return can_go_back(block.openai_item) and json.slice(raw, "openai_item") or nil
   elseif block.type == "text" then
     return json.encode({ type = "message", role = "assistant", content = {
@@ -89,7 +92,7 @@ local function assistant_item(block, raw)
     return json.encode({
       type = "function_call",
       call_id = block.id,
-      name = block.name,
+      name = raw_text.tool_name(block.name),
       arguments = block.openai_arguments or json.slice(raw, "input") or "{}",
     })
   end
@@ -98,17 +101,33 @@ end
 -- ---- all of it ---------------------------------------------------------------------------------
 
 -- The JSON texts of a piece's items.
-local function items_of(piece)
+local function items_of(self, piece)
   local list = "[" .. piece.blocks .. "]"
   local blocks = json.decode(list)
   if piece.role == "user" then
     return user_items(blocks)
   end
-  local items = {}
+  local items, texts = {}, json.elements(list)
   for i, block in ipairs(blocks) do
-    items[#items + 1] = assistant_item(block, json.slice(list, i))
+    items[#items + 1] = assistant_item(block, texts[i], self.plain[piece])
   end
   return items
+end
+
+--- From now on sends what was said so far in words of ours: another server, or another account, has
+--- encrypted what is in it.
+---@param pieces agenthost.Piece[]
+---@return boolean whether there was any such thing
+function Items:forget(pieces)
+  local found = false
+  for _, piece in ipairs(pieces) do
+    if piece.role == "assistant" and not self.plain[piece]
+      and piece.blocks:find('"openai_item"', 1, true) then
+      self.plain[piece], found = true, true
+    end
+  end
+  self.pieces = nil
+  return found
 end
 
 --- The input of a request as the parts of a JSON text; see openai_messages.lua.
@@ -120,7 +139,7 @@ function Items:parts(pieces)
   end
   local fresh = {}
   for i = self.count + 1, #pieces do
-    for _, item in ipairs(items_of(pieces[i])) do
+    for _, item in ipairs(items_of(self, pieces[i])) do
       fresh[#fresh + 1] = item .. ","
     end
   end

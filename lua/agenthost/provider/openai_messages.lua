@@ -5,6 +5,7 @@
 --- says where; blocks of other APIs) is left out.
 local joined = require("agenthost.joined")
 local json = require("agenthost.json")
+local raw_text = require("agenthost.provider.raw")
 
 local M = {}
 
@@ -99,7 +100,8 @@ end
 function add.tool_use(to, block, raw)
   local arguments = block.openai_arguments or json.slice(raw, "input") or "{}"
   to.calls[#to.calls + 1] = ('{"id":%s,"type":"function","function":{"name":%s,"arguments":%s}}')
-    :format(json.encode(block.id), json.encode(block.name), json.encode(arguments))
+    :format(json.encode(block.id), json.encode(raw_text.tool_name(block.name)),
+      json.encode(arguments))
 end
 
 --- The texts of a tool result; what is not text goes to `other`.
@@ -149,9 +151,10 @@ function Messages:convert(piece)
   local made =
     { texts = {}, parts = {}, images = false, thinking = {}, calls = {}, results = {} }
   local list = "[" .. piece.blocks .. "]"
+  local texts = json.elements(list)
   for i, block in ipairs(json.decode(list)) do
     if add[block.type] then
-      add[block.type](made, block, json.slice(list, i))
+      add[block.type](made, block, texts[i])
     end
   end
   self.converted[piece] = made

@@ -73,6 +73,9 @@ function Provider:stream(request, on_event)
     and message:find("ncrypted content is not supported", 1, true) then
     self.encrypted_reasoning = false -- a model that does not reason
     return self:stream(request, on_event)
+  elseif code == "BAD_REQUEST" and message:lower():find("encrypted content", 1, true)
+    and request.pieces and self.items:forget(request.pieces) then
+    return self:stream(request, on_event) -- the conversation was begun elsewhere
   end
   return reply, message, code, details
 end

@@ -129,8 +129,9 @@ function Accumulator:finish(response, raw)
   elseif response.status == "failed" or response.status == "cancelled" then
     return as_error(response.error)
   end
+  local texts = json.elements(raw, "output")
   for i, item in ipairs(type(response.output) == "table" and response.output or {}) do
-    self:take_item(i - 1, item, json.slice(raw, "output", i)) -- should its own event be missing
+    self:take_item(i - 1, item, texts[i]) -- should its own event be missing
   end
   local details = type(response.incomplete_details) == "table" and response.incomplete_details
   if response.status == "incomplete" then

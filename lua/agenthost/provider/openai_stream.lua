@@ -85,9 +85,10 @@ end
 
 -- Some gateways give the content as a list of parts.
 function Accumulator:add_parts(parts, raw)
+  local texts = json.elements(raw, "content")
   for i, part in ipairs(parts) do
     if type(part) == "table" and filled(part.text) then
-      self:add_text("text", "text", part.text, json.slice(raw, "content", i))
+      self:add_text("text", "text", part.text, texts[i])
     end
   end
 end
@@ -166,8 +167,11 @@ function Accumulator:add_delta(delta, raw)
     self.refused = true
     self:add_text("text", "refusal", delta.refusal, raw)
   end
-  for i, call in ipairs(type(delta.tool_calls) == "table" and delta.tool_calls or {}) do
-    self:add_call(call, json.slice(raw, "tool_calls", i))
+  if type(delta.tool_calls) == "table" then
+    local texts = json.elements(raw, "tool_calls")
+    for i, call in ipairs(delta.tool_calls) do
+      self:add_call(call, texts[i])
+    end
   end
 end
 

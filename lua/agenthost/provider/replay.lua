@@ -27,9 +27,36 @@ end
 
 -- ---- reading -----------------------------------------------------------------------------------
 
-local function is_call(line)
-  return type(line) == "table" and line.type == "call" and type(line.provider) == "string"
-    and type(line.model) == "string" and type(line.url) == "string"
+-- What a line of type "call" has to hold: name -> whether a value will do.
+local FIELDS <const> = {
+  provider = function(value) return type(value) == "string" end,
+  model = function(value) return type(value) == "string" and value ~= "" end,
+  url = function(value) return type(value) == "string" end,
+  n = function(value) return math.type(value) == "integer" end,
+  status = function(value)
+    return value == nil or math.type(value) == "integer" and value >= 100 and value <= 999
+  end,
+  response_headers = function(value)
+    local are_texts = value == nil or type(value) == "table"
+    for name, one in pairs(type(value) == "table" and value or {}) do
+      are_texts = are_texts and type(name) == "string" and type(one) == "string"
+    end
+    return are_texts
+  end,
+}
+
+-- Whether a line is a call; raises when it should be one. (A line that was torn is no JSON.)
+local function is_call(line, number, path)
+  if type(line) ~= "table" or line.type ~= "call" then
+    return false
+  end
+  for name, is_right in pairs(FIELDS) do
+    if not is_right(line[name]) then
+      error(("replay: line %d of %s is damaged: its %s cannot be that"):format(number, path, name),
+        0)
+    end
+  end
+  return true
 end
 
 -- The calls of the last run in the file, and how many runs it holds.
@@ -38,10 +65,11 @@ local function load_calls(path)
   if not file then
     error("replay: " .. message, 0)
   end
-  local calls, runs, last = {}, 0, nil
+  local calls, runs, last, number = {}, 0, nil, 0
   for line in file:lines() do
     local call = json.decode(line)
-    if is_call(call) then
+    number = number + 1
+    if is_call(call, number, path) then
       if call.run ~= last then
         calls, runs, last = {}, runs + 1, call.run
       end
@@ -117,7 +145,7 @@ local function error_of(call, errors)
   end
   local id = errors:request_id(call.response_headers or {})
   local tail = type(id) == "string" and (" (request-id %s)"):format(id) or ""
-  local message = call.message
+  local message = text.clean(call.message):gsub("%s+", " ")
   if tail ~= "" and message:sub(-#tail) == tail then
     message = message:sub(1, -#tail - 1) -- it is added again
   end
@@ -126,7 +154,8 @@ end
 
 local function answer(call, errors, keep)
   if not call.status then
-    return nil, call.message or "the recorded call failed", call.code or "FAILED"
+    local message = type(call.message) == "string" and call.message or "the recorded call failed"
+    return nil, text.clean(message), type(call.code) == "string" and call.code or "FAILED"
   end
   local body = record.bytes(call, "response")
   if not body then
@@ -181,7 +210,7 @@ local function make(call)
       return made
     end
   end
-  error(("replay: no provider speaks the API of %s"):format(text.clean(url)), 0)
+  error(("replay: no provider speaks the API of %s"):format(quoted(url)), 0)
 end
 
 --- A provider that plays a recording.

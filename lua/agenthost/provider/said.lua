@@ -64,8 +64,8 @@ local TOO_LONG <const> = {
   "exceed_context_size", "context_length_exceeded", "maximum context length is",
 }
 
--- The room for the reply is what does not fit; that is TOO_LONG when the server says how many tokens
--- the prompt has, for then a shorter reply is a cure.
+-- The room for the reply is what does not fit; that is TOO_LONG when the server says how many
+-- tokens the prompt has, for then a shorter reply is a cure.
 local REPLY_TOO_LONG <const> = "'max_completion_tokens' is too large"
 
 -- How they say how much fits.
