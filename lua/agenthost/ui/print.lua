@@ -17,7 +17,7 @@ M.EXIT_MAX_BUDGET = 5 -- the budget (--max-budget-usd) is used up
 local EXIT_SIGNAL = { INT = 130, TERM = 143, HUP = 129 }
 
 local function say(line)
-  sys.write_fd(2, "agenthost: " .. line .. "\n")
+  sys.write_fd(2, "agenthost: " .. text.clean(line) .. "\n")
 end
 
 -- A command, fit for a line on a terminal.
@@ -169,9 +169,10 @@ function Print:report(result, message, code)
   local is_error = result == nil
   self.failed = self.failed or is_error
   if format == "text" then
-    if result and result.text ~= "" then
-      local newline = result.text:sub(-1) == "\n" and "" or "\n"
-      self:write(result.text .. newline)
+    local said = result and result.text or ""
+    said = sys.isatty(1) and text.clean(said) or said -- a file gets it as it is
+    if said ~= "" then
+      self:write(said .. (said:sub(-1) == "\n" and "" or "\n"))
     end
   else
     local used = self.agent.usage:result()

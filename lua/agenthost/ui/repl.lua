@@ -225,6 +225,7 @@ function Repl:join_lines(entered)
 end
 
 function Repl:on_line(entered)
+  self.interrupted_at = nil -- a Ctrl-C from now on is the first one
   if self.answers then
     table.insert(self.answers, entered)
     return async.notify(self.answers)

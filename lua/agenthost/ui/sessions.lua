@@ -200,8 +200,9 @@ function M.enter(id)
   local cwd = sessions.cwd(id)
   if cwd and cwd ~= sys.cwd() then
     local ok, message = sys.chdir(cwd)
-    sys.write_fd(2, ok and ("agenthost: working in %s, as this session did\n"):format(cwd)
-      or ("agenthost: this session worked in %s (%s); working here\n"):format(cwd, message))
+    local said = ok and ("working in %s, as this session did"):format(cwd)
+      or ("this session worked in %s (%s); working here"):format(cwd, message)
+    sys.write_fd(2, "agenthost: " .. text.clean(said) .. "\n")
   end
 end
 
