@@ -572,6 +572,7 @@ function Base:switch_session(id)
     return nil, tostring(made)
   end
   made.usage:go_on(self.usage)
+  made.permission:set_mode(self.permission.mode) -- the user's choice; what was allowed is not
   return setmetatable(made, getmetatable(self))
 end
 

@@ -280,6 +280,8 @@ function Repl:take_typed()
   self.ended = self.ended or ended
   if ended and self.answers then
     async.notify(self.answers)
+  elseif ended and not self.idle then
+    self.screen:dim("(leaving when the agent is done; Ctrl-C stops it)")
   end
   async.notify(self.news)
 end
