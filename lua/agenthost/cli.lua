@@ -8,6 +8,7 @@ local places = require("agenthost.places")
 local reactor = require("agenthost.reactor")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
+local text = require("agenthost.text")
 
 local M = {}
 
@@ -64,8 +65,8 @@ end
 -- Adds the rules of a flag that may be given several times.
 local function add_rules(o, list, name, value)
   local rules = permission_rules.split(value)
-  for _, text in ipairs(rules) do
-    local rule, message = permission_rules.parse(text)
+  for _, word in ipairs(rules) do
+    local rule, message = permission_rules.parse(word)
     if not rule then
       usage("%s: %s", name, message)
     end
@@ -386,7 +387,8 @@ function M.main(args)
   if ok then
     return result
   end
-  sys.write_fd(2, "agenthost: " .. sys.redact(result.usage or result.message) .. "\n")
+  local message = text.clean(sys.redact(result.usage or result.message))
+  sys.write_fd(2, "agenthost: " .. message .. "\n")
   return result.usage and 2 or 1
 end
 

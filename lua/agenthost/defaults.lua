@@ -72,6 +72,8 @@ defaults.ui = {
   error = 4000, -- characters of an error message
   leave_grace = 2, -- seconds that what does not stop gets when the user leaves
   notices = 10, -- of one delivery that get a line each
+  processes = 20000, -- that are looked at for the ports of tasks
+  descriptors = 1024, -- of one of them
 }
 defaults.markdown = {
   piece = 65536, -- bytes of a list, table, paragraph or code block that are formatted as one

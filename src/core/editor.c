@@ -137,16 +137,24 @@ static int whole_text(const struct ah_editor *ed, struct ah_buf *out)
 }
 
 /* What was pasted goes into the line: as it is when it is one line, else by its label. */
-static void finish_paste(struct ah_editor *ed)
+static bool insert_paste(struct ah_editor *ed)
 {
     const char *text;
-    ed->pasting = false;
     if (ah_pastes_end(ed->pastes, &text) < 0) {
-        ah_libedit_beep(ed->libedit);
-        return;
+        return false;
     }
     ah_libedit_insert(ed->libedit, text, strlen(text));
-    ah_libedit_refresh(ed->libedit);
+    return true;
+}
+
+static void finish_paste(struct ah_editor *ed)
+{
+    ed->pasting = false;
+    if (insert_paste(ed)) {
+        ah_libedit_refresh(ed->libedit);
+    } else {
+        ah_libedit_beep(ed->libedit);
+    }
 }
 
 /* Takes the bytes of a paste up to its end. Returns how many were used. */
@@ -354,11 +362,18 @@ bool ah_editor_insert(struct ah_editor *ed, const char *text, size_t len)
     if (ed->libedit == NULL) {
         return false;
     }
-    ah_libedit_insert(ed->libedit, text, len);
+    bool done = true;
+    if (memchr(text, '\n', len) != NULL) {
+        ah_pastes_begin(ed->pastes);
+        ah_pastes_add(ed->pastes, text, len);
+        done = insert_paste(ed);
+    } else {
+        ah_libedit_insert(ed->libedit, text, len);
+    }
     if (!ed->suspended) {
         ah_libedit_refresh(ed->libedit);
     }
-    return true;
+    return done;
 }
 
 void ah_editor_discard(struct ah_editor *ed)

@@ -35,7 +35,8 @@ void ah_foreground_stop(void)
     }
 }
 
-/* Waits for its end. When it is stopped (Ctrl-Z) so is this process, or the shell would not know. */
+/* Waits for its end. When it is stopped (Ctrl-Z) so is this process, or the shell would not know.
+ */
 static int wait_for(pid_t pid, int *ret_status)
 {
     for (;;) {

@@ -48,7 +48,7 @@ static size_t opt_max(lua_State *L, int arg, lua_Integer def)
 
 static int push_stat(lua_State *L, const struct stat *st)
 {
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     lua_pushstring(L, ah_file_type(st->st_mode));
     lua_setfield(L, -2, "type");
     lua_pushinteger(L, (lua_Integer)st->st_size);
@@ -57,6 +57,8 @@ static int push_stat(lua_State *L, const struct stat *st)
     lua_setfield(L, -2, "mtime");
     lua_pushinteger(L, st->st_mode & 07777);
     lua_setfield(L, -2, "mode");
+    lua_pushinteger(L, (lua_Integer)st->st_ino);
+    lua_setfield(L, -2, "inode");
     return 1;
 }
 

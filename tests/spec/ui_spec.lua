@@ -170,6 +170,6 @@ describe("the status line", function()
     end
     assert.equal("⠋ bash 完了 a v… · 0.0 s · 12.3k tokens · $0.5000 · 2 tasks running > ",
       line_at(90, 0.5))
-    assert.equal("⠋ bash 完… · 0.0 s > ", line_at(30))
+    assert.equal("⠋ bash … · 0.0 s > ", line_at(30))
   end)
 end)

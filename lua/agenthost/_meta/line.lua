@@ -85,10 +85,11 @@ function Editor:set_prompt(text) end
 ---@return string
 function Editor:text() end
 
---- Puts text in at the cursor, as if typed; control characters become spaces. Lines of up to
---- 1,048,576 characters.
+--- Puts text in at the cursor, as if typed, or pasted when it has several lines (then a label
+--- stands for it, and it must not come while a paste does); control characters become spaces. Lines
+--- of up to 1,048,576 characters.
 ---@param text string
----@return boolean done false on a plain terminal
+---@return boolean done false on a plain terminal, and when there are too many pastes
 function Editor:insert(text) end
 
 --- Empties the half-typed line (for Ctrl-C, or to edit it elsewhere) and returns what it was, pastes

@@ -12,6 +12,7 @@ local sys = {}
 ---@field size integer  bytes
 ---@field mtime number  last change, seconds since the epoch
 ---@field mode integer  permission bits
+---@field inode integer
 
 ---@alias agenthost.sys.FileType "file"|"directory"|"link"|"fifo"|"socket"|"device"
 

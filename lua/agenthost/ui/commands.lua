@@ -2,6 +2,7 @@
 --- `ctx.command`.
 local defaults = require("agenthost.defaults")
 local output = require("agenthost.output")
+local ports = require("agenthost.ui.ports")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local session_commands = require("agenthost.ui.session_commands")
@@ -52,11 +53,16 @@ add("help", nil, "this list", function(repl)
   return table.concat(lines, "\n")
 end, true)
 
-add("tasks", nil, "the tasks of this session, against time", function(repl)
+add("tasks", nil, "the tasks of this session, against time, and their ports", function(repl)
   local tasks = repl.agent:list_tasks()
   local first = math.max(1, #tasks - defaults.text.listing + 1)
   tasks = table.move(tasks, first, #tasks, 1, {})
-  local rows = timeline.rows(tasks, repl.screen.width())
+  local leaders = {}
+  for _, task in ipairs(tasks) do
+    local _, state = task:status()
+    leaders[#leaders + 1] = state.pid
+  end
+  local rows = timeline.rows(tasks, repl.screen.width(), ports.of(leaders))
   return #rows > 0 and table.concat(rows, "\n") or "no tasks"
 end, true)
 

@@ -225,6 +225,7 @@ function Repl:join_lines(entered)
 end
 
 function Repl:on_line(entered)
+  self.interrupted_at = nil -- a Ctrl-C from now on is the first one
   if self.answers then
     table.insert(self.answers, entered)
     return async.notify(self.answers)
@@ -279,6 +280,8 @@ function Repl:take_typed()
   self.ended = self.ended or ended
   if ended and self.answers then
     async.notify(self.answers)
+  elseif ended and not self.idle then
+    self.screen:dim("(leaving when the agent is done; Ctrl-C stops it)")
   end
   async.notify(self.news)
 end

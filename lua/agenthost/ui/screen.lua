@@ -44,7 +44,11 @@ end
 local function write(self, s)
   sys.write_fd(1, s)
   local rest = s:match("[^\n]*$")
-  self.row = rest == s and self.row .. rest or rest
+  if rest ~= s then
+    self.row = rest
+  elseif #self.row <= MAX_HELD then -- a longer one is not taken back anyway
+    self.row = self.row .. rest
+  end
   self.at_line_start = self.row == ""
 end
 

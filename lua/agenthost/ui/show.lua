@@ -1,5 +1,6 @@
 --- What the agent tells of, as lines on the terminal.
 local compaction = require("agenthost.compaction")
+local defaults = require("agenthost.defaults")
 local output = require("agenthost.output")
 local text = require("agenthost.text")
 local words = require("agenthost.ui.words")
@@ -9,6 +10,11 @@ local M = {}
 local show = {}
 
 function show.model_start(repl)
+  local more = (repl.noticed or 0) - defaults.ui.notices
+  if more > 0 then
+    repl.screen:dim(("● and %s more"):format(words.number(more, "notice")))
+  end
+  repl.noticed = 0
   repl.filter, repl.streaming = text.filter(), false
 end
 
@@ -49,15 +55,19 @@ function show.tool_end(repl, event)
 end
 
 local function notice_line(notice, columns)
-  if notice.kind == "task" and notice.command then
+  if notice.kind == "task" then
     return words.shorten(("● task %s %s: %s (%s)"):format(notice.task,
       words.shorten(notice.command, 40), notice.status, output.ending(notice)), 500)
   end
   return words.shorten("● " .. tostring(notice.text or notice.kind), columns - 1)
 end
 
+-- Those of one delivery come one behind the other, and a model call behind them.
 function show.notice(repl, event)
-  repl.screen:dim(notice_line(event.notice, repl.screen.width()))
+  repl.noticed = (repl.noticed or 0) + 1
+  if repl.noticed <= defaults.ui.notices then
+    repl.screen:dim(notice_line(event.notice, repl.screen.width()))
+  end
 end
 
 function show.retry(repl, event)

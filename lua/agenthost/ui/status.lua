@@ -9,7 +9,7 @@ local M = {}
 
 local TICK <const> = 0.25 -- seconds
 local TYPED <const> = 20 -- columns that are left for what is typed, if possible
-local WHAT <const> = 8 -- columns that what runs gets at least, if possible
+local WHAT <const> = 6 -- columns that what runs gets at least, if possible
 local AROUND <const> = 5 -- columns of "⠋ " and " > "
 local SPINNER <const> = { "⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏" }
 

@@ -24,11 +24,21 @@ local function bar(from, to, first, last, columns, running)
   return (" "):rep(left) .. body .. (" "):rep(columns - left - length)
 end
 
+-- " :8080 :8081", or "".
+local function port_list(ports)
+  local list = {}
+  for i, port in ipairs(ports or {}) do
+    list[i] = " :" .. port
+  end
+  return table.concat(list)
+end
+
 --- The rows.
 ---@param tasks agenthost.Task[] oldest first
 ---@param columns integer width of the terminal
+---@param ports? table<integer, integer[]> what running ones listen on, by their process id
 ---@return string[]
-function M.rows(tasks, columns)
+function M.rows(tasks, columns, ports)
   local now = sys.wall()
   local first, last, states = now, now, {}
   for i, task in ipairs(tasks) do
@@ -43,9 +53,9 @@ function M.rows(tasks, columns)
     local from, to = span(state, now)
     local code = state.code and state.code ~= 0 and " " .. state.code
       or state.signal and " signal " .. state.signal or ""
-    local head = ("%s %s %s │%s│ %s%s, %s "):format(MARKS[status] or " ", task.id,
+    local head = ("%s %s %s │%s│ %s%s, %s%s "):format(MARKS[status] or " ", task.id,
       state.notify and " " or "·", bar(from, to, first, last, width, not state.ended),
-      status, code, words.duration(to - from))
+      status, code, words.duration(to - from), port_list(ports and ports[state.pid]))
     rows[i] = head .. words.shorten(task.command, math.max(10, columns - utf8.len(head) - 1))
   end
   if #rows > 0 then
