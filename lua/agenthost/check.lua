@@ -22,7 +22,7 @@ local sys = require("agenthost.sys")
 
 ---@class agenthost.CheckReport
 ---@field findings agenthost.CheckFinding[]
----@field prompt? { tokens: integer, parts: agenthost.CheckPart[] } nil when the agent cannot be made
+---@field prompt? { tokens: integer, parts: agenthost.CheckPart[] } nil when there is no agent
 ---@field tools string[] names
 
 local M = {}
@@ -139,8 +139,8 @@ local function check_rule_names(given, names, report)
       end
       if not fits then
         local best = options.closest(text:match("^%s*([%w_-]+)") or "", known)
-        report("warning", ("permissions: %s: '%s' is for no tool of this agent%s"):format(list, text,
-          best and ("; did you mean '%s'?"):format(best) or ""))
+        report("warning", ("permissions: %s: '%s' is for no tool of this agent%s"):format(list,
+          text, best and ("; did you mean '%s'?"):format(best) or ""))
       end
     end
   end
@@ -232,8 +232,9 @@ local function check_result(value, wanted, problem, report)
     return report("error", problem:find(NO_MODEL, 1, true)
       and "the script runs its agent itself; check wants a file that returns one" or problem)
   elseif not is_agent(value) then
-    return report("error", ("it has to return an agent (agent.new{...}), it returned a %s%s"):format(
-      type(value), value == nil and wanted and ": is `return` missing in front of agent.new?" or ""))
+    local hint = value == nil and wanted and ": is `return` missing in front of agent.new?" or ""
+    return report("error", ("it has to return an agent (agent.new{...}), it returned a %s%s")
+      :format(type(value), hint))
   end
   return true
 end

@@ -17,8 +17,8 @@ return {
 
     ctx.tool({
       name = "remember",
-      description = ("Remember a short fact for later in this session. At most %d are kept."):format(
-        max),
+      description = ("Remember a short fact for later in this session. At most %d are kept.")
+        :format(max),
       input = { fact = "string: one sentence" },
       permission = "none", -- it touches nothing that needs a word
       run = function(input)

@@ -7,8 +7,8 @@
 return {
   name = "my_tool",
   -- The model chooses by this text alone: what it does, when to use it, when not.
-  description = "Count the lines of a text file of the workspace. Use it in place of reading a file "
-    .. "whose length is all you want to know.",
+  description = "Count the lines of a text file of the workspace. Use it in place of reading a "
+    .. "file whose length is all you want to know.",
   -- name = "type: what it is"; a ? behind the type makes it optional. A JSON Schema may stand here.
   input = {
     path = "string: the file, relative to the working directory",
