@@ -1,5 +1,5 @@
 -- Another loop for one agent: before a run ends the model has to look at its work once more. What
--- it stands on is in lua/agenthost/agent_base.lua; the usual loop is `Agent:run` in agent.lua there.
+-- it stands on is in lua/agenthost/agent_base.lua; the usual loop is `Agent:run` in agent.lua.
 -- Run it with: agenthost examples/custom_loop.lua -p "..."
 local agent = require("agenthost.agent")
 local async = require("agenthost.async")

@@ -181,7 +181,7 @@ local function head_of(content)
   for line in content:gmatch("[^\n]*") do
     local comment = line:match("^%-%-%- ?(.*)$")
     if comment and not comment:find("^@class") then
-      lines[#lines + 1] = not comment:find("^@") and comment or nil
+      lines[#lines + 1] = not comment:find("^[@|]") and comment or nil
     elseif line ~= "" or #lines > 0 then
       break
     end
