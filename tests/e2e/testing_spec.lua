@@ -185,6 +185,17 @@ describe("agenthost test", function()
         t:run("go")
         assert.contains("no fake task for the command 'rm -rf x'", t:calls()[1].content)
       end)
+      it("ends what would run for ever", function()
+        testing.fake_clock()
+        local t = testing.agent({ plugins = { "background" }, tasks = { testing.fake_task({
+          command = "serve", output = "listening\n", after = math.huge }) },
+          model = { { tools = { { "background_run", { command = "serve",
+            ready_pattern = "listening" } } } }, "ok" } })
+        assert.equal("ok", t:run("go"))
+        assert.is_false(t:calls()[1].is_error)
+        async.sleep(1e6)
+        assert.equal(1, #t.agent:pending_tasks())
+      end)
       it("waits for real commands", function()
         local clock = testing.fake_clock()
         local t = testing.agent({ plugins = { "shell" },
@@ -195,7 +206,7 @@ describe("agenthost test", function()
         assert.equal(7, clock:elapsed())
       end)
     ]])
-    assert.matches("3 passed", out)
+    assert.matches("4 passed", out)
   end)
 
   it("tests an agent's file, with its permissions", function()

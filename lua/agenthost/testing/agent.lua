@@ -8,6 +8,7 @@ local scripted = require("agenthost.provider.scripted")
 local show = require("agenthost.testing.show")
 local sys = require("agenthost.sys")
 local tasks = require("agenthost.testing.tasks")
+local time = require("agenthost.testing.time")
 
 local M = {}
 
@@ -261,6 +262,7 @@ end
 -- Ends its commands and closes it.
 local function close(agent)
   local list = agent:list_tasks()
+  time.let_all_go()
   for _, one in ipairs(list) do
     one:kill({ grace = 0 })
   end
