@@ -54,16 +54,20 @@ end
 
 local M = { methods = Base }
 
-local known = {
+local known <const> = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
   "base_dir", "on_notice", "instructions", "tool_choice", "permissions", "max_budget_usd",
   "session",
 }
 
+--- The names of agent.new's options.
+M.OPTIONS = known
+
 -- What the command line says comes before what the script says.
 local overrides = {}
 
---- For cli.lua: values that every agent made from now on gets in place of its own.
+--- For cli.lua, tests and checks: values that every agent made from now on gets in place of its
+--- own; also `session_dir` (where its session goes) and `settings` (in place of the user's file).
 ---@param values table
 function M.override(values)
   overrides = values
@@ -120,7 +124,7 @@ local function open_session(self, id)
     resume.into(self, id, keep)
     self.inbox.earlier = self.earlier
   else
-    self.session = session.new({ cwd = self.cwd })
+    self.session = session.new({ cwd = self.cwd, base_dir = overrides.session_dir })
     self.conversation = conversation.new(keep)
   end
   task.set_max_running(defaults.task.max_running)
@@ -161,7 +165,8 @@ end
 local function set_permissions(self, given)
   self.permission = permission.new({
     cwd = self.cwd,
-    sources = { overrides.permissions or {}, given or {}, settings.load().permissions or {} },
+    sources = { overrides.permissions or {}, given or {},
+      (overrides.settings or settings.load()).permissions or {} },
   })
   self.tools.permission = self.permission
 end
@@ -233,7 +238,7 @@ function M.new(opts)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   load_tools(self, opts, base_dir)
   set_permissions(self, opts.permissions)
-  self.provider = opts.provider or provider.new(option("model"), base_dir)
+  self.provider = option("provider") or provider.new(option("model"), base_dir)
   check_budget(self)
   build_prompt(self, opts)
   return self

@@ -235,9 +235,11 @@ local function wake_overdue()
   end
 end
 
-local function step()
+-- `most`: seconds that it may wait; nil: no bound.
+local function step(most)
   if #ready == 0 then
-    poll(next_timeout())
+    local timeout = next_timeout()
+    poll(most and math.max(0, math.min(timeout or most, most)) or timeout)
   else
     poll(0)
   end
@@ -272,7 +274,7 @@ function M.run(fn, ...)
         job:cancel("the run is over")
       end
     end
-    step()
+    step(bound - sys.now())
   end
   waiting, parked, ready, running = {}, {}, {}, false
   if not main.ok then

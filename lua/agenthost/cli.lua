@@ -17,6 +17,10 @@ agenthost [flags] [agent.lua] [prompt]
 agenthost tasks [--session ID] [--json] | tasks kill ID | tasks tail [-f] ID
 agenthost models [--json]
 agenthost sessions [--all] [--json] | sessions show ID | sessions export ID --format markdown|json
+agenthost new agent|plugin|tool NAME   a start, with a test
+agenthost test [PATHS] [--tap] [--filter TEXT]
+agenthost check agent.lua [--json]     what is wrong with an agent, without calling a model
+agenthost help [TOPIC]                 the manual
 
 Runs the agent that agent.lua returns, or the installed one. A script that returns nothing is simply
 run, with agenthost's modules at hand.
@@ -355,9 +359,13 @@ local function run(parsed)
 end
 
 local commands = {
+  check = function(words) return require("agenthost.ui.check").run(words) end,
+  help = function(words) return require("agenthost.ui.help").run(words) end,
   models = function(words) return require("agenthost.ui.models").run(words) end,
+  new = function(words) return require("agenthost.ui.new").run(words) end,
   sessions = function(words) return require("agenthost.ui.sessions").run(words) end,
   tasks = function(words) return require("agenthost.ui.tasks").run(words) end,
+  test = function(words) return require("agenthost.ui.test").run(words) end,
 }
 
 --- The program. Returns its exit code.

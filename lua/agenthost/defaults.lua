@@ -210,6 +210,15 @@ defaults.settings = {
   max_instructions = 1000000,
 }
 
+--- `agenthost test`. Times in seconds.
+defaults.testing = {
+  timeout = 30, -- of one test
+  grace = 5, -- for what it leaves behind, and for a test that does not end when its time is over
+  max_files = 1000, -- files of tests
+  max_depth = 12, -- of folders that are searched for them
+  max_entries = 100000, -- files and folders that are looked at
+}
+
 --- Environment variables that no command may see: shell patterns. They are taken out of the
 --- environment at start; os.getenv and sys.getenv still give them to Lua.
 defaults.secret_env = {

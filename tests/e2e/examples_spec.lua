@@ -60,6 +60,55 @@ describe("an example", function()
     assert.same({ "my-model", 4000, 0.2 }, { body.model, body.max_tokens, body.temperature })
   end)
 
+  it("*_test.lua: all of them pass", function()
+    local out = run("test", examples)
+    for _, name in ipairs({ "hello", "build_watcher", "reviewer", "custom_loop" }) do
+      assert.truthy(out:find("/" .. name .. "_test.lua\n  ok", 1, true), name)
+    end
+    assert.matches("%d passed, 0 failed", out)
+  end)
+
+  it("fetch_json.lua: a web service", function()
+    local server <close> = fake.start({ quirks = { "no_key" }, rules = {} }, { api = "openai" })
+    t.place:write("model.lua", ([[return {
+      { tools = { { "fetch_json", { url = %q, path = "data.1.id" } },
+        { "fetch_json", { url = "http://127.0.0.1:9/" } } } },
+      function(request) return request.results[1].content .. "; " .. request.results[2].content end,
+    }]]):format(server.base_url .. "/models"))
+    local result = t:run({ examples .. "/fetch_json.lua", "--model", "scripted/model.lua", "-p",
+      "Which model?" })
+    assert.matches("^[%w._-]+; Error: .*127.0.0.1", result.stdout)
+  end)
+
+  it("reviewer.lua: reads while the tests run", function()
+    t.place:write("tests.sh", "sleep 0.5; echo '1 failed: parser'; exit 1")
+    t.place:write("model.lua", [[return {
+      { tools = { { "background_run", { command = "sh tests.sh" } } } },
+      { tools = { { "read_file", { path = "tests.sh" } } } },
+      "I wait for the tests.",
+      function(request) return request.last:match("failed: %a+") or request.last end,
+    }]])
+    local result = t:run({ examples .. "/reviewer.lua", "--model", "scripted/model.lua", "-p",
+      "Review this.", env = { REVIEW_TESTS = "sh tests.sh" } })
+    assert.matches("failed: parser\n$", result.stdout, result.stderr)
+  end)
+
+  it("custom_loop.lua: looks once more", function()
+    t.place:write("model.lua", [[return { "First.",
+      function(request) return "Told: " .. request.last end }]])
+    local out = run(examples .. "/custom_loop.lua", "--model", "scripted/model.lua", "-p", "Hi")
+    assert.matches("Told: Look at your work once more", out)
+  end)
+
+  it("can be checked without a model", function()
+    for _, name in ipairs({ "agent", "hello", "fetch_json", "build_watcher", "reviewer",
+      "custom_loop", "word_count" }) do
+      local result = t:run({ "check", examples .. "/" .. name .. ".lua" })
+      assert.equal(0, result.code, result.stdout)
+      assert.matches(": 0 errors, 0 warnings\n", result.stdout)
+    end
+  end)
+
   it("is named in the README of the folder", function()
     local file <close> = assert(io.open(examples .. "/README.md"))
     local readme = file:read("a")

@@ -39,8 +39,17 @@ local function text_of(message)
   return table.concat(parts, "\n")
 end
 
--- What the script sees of a call.
-local function view(request)
+--- What a script sees of a call.
+---@class agenthost.ScriptedRequest
+---@field messages table[]
+---@field last string the last user message as text
+---@field results table[] its tool_result blocks
+---@field system string
+---@field tools table[]
+
+---@param request agenthost.Request
+---@return agenthost.ScriptedRequest
+function M.view(request)
   local messages = request.messages()
   local results = {}
   local last = messages[#messages]
@@ -51,8 +60,8 @@ local function view(request)
   end
   return {
     messages = messages,
-    last = text_of(last), -- the last user message as text
-    results = results, -- its tool_result blocks
+    last = text_of(last),
+    results = results,
     system = request.system,
     tools = request.tools,
   }
@@ -77,7 +86,7 @@ function Scripted:next_reply(request)
     end
   end
   if type(turn) == "function" then
-    turn = turn(view(request), self.turn)
+    turn = turn(M.view(request), self.turn)
   end
   return as_table(turn, self.source)
 end

@@ -1,0 +1,149 @@
+--- The time of a test: its bound, and the fake clock. Both sit where all waiting goes through, at
+--- `reactor.wait` and `sys.now`; async.lua and everything above know nothing of them.
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local reactor = require("agenthost.reactor")
+local sys = require("agenthost.sys")
+local task = require("agenthost.task")
+
+local M = {}
+
+local real_now <const>, real_wait <const> = sys.now, reactor.wait
+local create_coroutine <const> = coroutine.create
+local SLICE <const> = 0.05 -- seconds between looks whether a real command still runs
+local STEPS <const> = 100000 -- of the machine between two looks at the bound
+
+---@class agenthost.testing.Clock
+---@field base number
+---@field skipped number seconds
+---@field held table<string, integer> tasks that wait for this clock once they have printed so many
+---  bytes, by id
+local Clock = {}
+Clock.__index = Clock
+
+--- Seconds that have passed on the fake clock.
+---@return number
+function Clock:elapsed()
+  return self.skipped
+end
+
+-- Whether a command runs that does not wait for the clock: its end is news to be waited for.
+local function real_work(clock)
+  for _, one in ipairs(task.list()) do
+    local _, state = one:status()
+    local held = clock.held[one.id]
+    if not state.ended and not (held and select(2, one:output({ tail = 1 })) >= held) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Waits as reactor.wait does, but for no longer than real work takes: then time jumps.
+local function fake_wait(clock, timeout, most)
+  local busy = real_work(clock) -- asked first: what ends has told its end before
+  local ids, all = real_wait(0)
+  if #ids > 0 or all or timeout == 0 then
+    return ids, all
+  elseif busy or not timeout then
+    return real_wait(math.min(SLICE, most))
+  end
+  clock.skipped = clock.skipped + timeout
+  return {}, false
+end
+
+--- Replaces the clock for the rest of the test.
+---@return agenthost.testing.Clock
+function M.fake()
+  M.clock = M.clock or setmetatable({ base = real_now(), skipped = 0, held = {} }, Clock)
+  sys.now = function() return M.clock.base + M.clock.skipped end
+  return M.clock
+end
+
+--- No task waits for the fake clock any more: their ends are real work.
+function M.let_all_go()
+  if M.clock then
+    M.clock.held = {}
+  end
+end
+
+local function restore()
+  M.clock = nil
+  sys.now, reactor.wait = real_now, real_wait
+  coroutine.create = create_coroutine -- luacheck: ignore 122
+end
+
+---@class agenthost.testing.Outcome
+---@field ok boolean
+---@field err any
+---@field traceback? string
+
+-- Stops a job that is late: first by an error inside it, then by going on without it.
+local function new_guard(bound)
+  local guard = { deadline = real_now() + bound, given_up = {},
+    message = ("it took longer than %g s (the option `timeout` of this test, or "
+      .. "defaults.testing.timeout)"):format(bound) }
+  function guard.look(job)
+    local late = real_now() - guard.deadline
+    if late >= 0 and not guard.told then
+      guard.told = true
+      guard.traceback = debug.traceback(job.co)
+      job:cancel(guard.message)
+    elseif late >= defaults.testing.grace then
+      async.notify(guard.given_up)
+    end
+  end
+  return guard
+end
+
+local function watch(guard, job)
+  local function hook()
+    if real_now() > guard.deadline then
+      guard.told, guard.traceback = true, guard.traceback or debug.traceback("", 2)
+      error(guard.message, 0)
+    end
+  end
+  coroutine.create = function(fn) -- luacheck: ignore 122
+    local co = create_coroutine(fn)
+    debug.sethook(co, hook, "", STEPS)
+    return co
+  end
+  reactor.wait = function(timeout)
+    guard.look(job())
+    local most = math.max(SLICE, guard.deadline - real_now())
+    if M.clock then
+      return fake_wait(M.clock, timeout, most)
+    end
+    return real_wait(math.min(timeout or most, most))
+  end
+end
+
+--- Runs the functions one after the other, each inside the scheduler and for a bounded time; also
+--- when one before it has failed.
+---@param steps { fn: fun(), bound: number }[]
+---@return agenthost.testing.Outcome[]
+function M.run(steps)
+  local outcomes = {}
+  local ok, err = pcall(async.run, function()
+    for i, step in ipairs(steps) do
+      local guard, job = new_guard(step.bound), nil
+      watch(guard, function() return job end)
+      job = async.spawn(step.fn)
+      repeat
+        local by = async.wait_any({ job, guard.given_up })
+      until job.done or by == guard.given_up
+      if job.done then
+        outcomes[i] = { ok = job.ok and not guard.told, err = job.results[2],
+          traceback = guard.traceback or job.traceback }
+        outcomes[i].err = guard.told and guard.message or outcomes[i].err
+      else
+        outcomes[i] = { ok = false, err = guard.message, traceback = guard.traceback }
+      end
+    end
+    restore() -- what is left over is cleared away in real time
+  end)
+  restore()
+  return ok and outcomes or error(err, 0)
+end
+
+return M

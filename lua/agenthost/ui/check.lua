@@ -1,0 +1,86 @@
+--- `agenthost check`: what is wrong with an agent's file.
+local check = require("agenthost.check")
+local defaults = require("agenthost.defaults")
+local json = require("agenthost.json")
+local sys = require("agenthost.sys")
+local text = require("agenthost.text")
+
+local M = {}
+
+local USAGE <const> = [[
+agenthost check agent.lua [--json]
+
+Loads the agent, its plugins and tools, without calling a model, and says what is wrong with them.
+A plugin or tool by itself (a file that returns no agent) is checked as an agent's only plugin.
+Exit codes: 0 no errors, 1 errors, 2 wrong usage.
+]]
+
+local function put(line)
+  return sys.write_fd(1, text.clean(line) .. "\n")
+end
+
+local function plural(count, word)
+  return ("%d %s%s"):format(count, word, count == 1 and "" or "s")
+end
+
+local function show(path, result)
+  put(("%s: %s, %s"):format(path, plural(check.count(result, "error"), "error"),
+    plural(check.count(result, "warning"), "warning")))
+  for _, severity in ipairs({ "error", "warning" }) do
+    for _, finding in ipairs(result.findings) do
+      if finding.severity == severity then
+        put(("  %-8s %s"):format(severity, (finding.message:gsub("\n", "\n           "))))
+      end
+    end
+  end
+  if result.prompt then
+    put(("The prompt begins with about %d tokens:"):format(result.prompt.tokens))
+    for _, part in ipairs(result.prompt.parts) do
+      put(("  %6d  %s"):format(part.tokens, part.source))
+    end
+  end
+end
+
+local function parse(words)
+  local opts = {}
+  for _, word in ipairs(words) do
+    if word == "--json" then
+      opts.json = true
+    elseif word == "--help" or word == "-h" then
+      opts.help = true
+    elseif word:sub(1, 1) == "-" or opts.path then
+      error({ usage = ("check: unexpected '%s'\n"):format(word) .. USAGE:gsub("\n$", "") }, 0)
+    else
+      opts.path = word
+    end
+  end
+  return opts
+end
+
+--- Runs the command. Returns the exit code.
+---@param words string[] what stands behind "check"
+---@return integer
+function M.run(words)
+  local opts = parse(words)
+  if opts.help then
+    sys.write_fd(1, USAGE)
+    return 0
+  elseif not opts.path then
+    error({ usage = "check: which file?\n" .. USAGE:gsub("\n$", "") }, 0)
+  end
+  local path, message = check.find(opts.path)
+  if not path then
+    error({ usage = message }, 0)
+  end
+  sys.hide_env(defaults.secret_env)
+  os.getenv = sys.getenv -- luacheck: ignore 122
+  local result = check.run(path)
+  if opts.json then
+    sys.write_fd(1, json.encode(result) .. "\n")
+  else
+    show(opts.path, result)
+  end
+  return check.count(result, "error") > 0 and 1 or 0
+end
+
+return M

@@ -1,0 +1,189 @@
+-- `agenthost new` and `agenthost check`: what is written passes both its tests and the check.
+local case <const> = require("support.case")
+local json <const> = require("agenthost.json")
+local sys <const> = require("agenthost.sys")
+
+describe("agenthost new", function()
+  local t
+
+  before_each(function()
+    t = case.new()
+  end)
+
+  after_each(function()
+    t:finish()
+  end)
+
+  for _, kind in ipairs({ "agent", "plugin", "tool" }) do
+    it("writes a tested " .. kind, function()
+      local result = t:run({ "new", kind, "first-1" })
+      assert.equal(0, result.code, result.stderr)
+      assert.matches("wrote first%-1.lua\nwrote first%-1_test.lua\nwrote .luarc.json\n",
+        result.stdout)
+      assert.falsy(t.place:read("first-1.lua"):find("my_" .. kind, 1, true))
+      result = t:run({ "test" })
+      assert.equal(0, result.code, result.stdout)
+      assert.matches("%d passed, 0 failed", result.stdout)
+      result = t:run({ "check", "first-1.lua" })
+      assert.equal(0, result.code, result.stdout)
+      assert.matches("^first%-1.lua: 0 errors, 0 warnings\n", result.stdout)
+      local library = json.decode(t.place:read(".luarc.json"))["workspace.library"][1]
+      assert.truthy(sys.stat(library .. "/agenthost/_meta/task.lua"))
+    end)
+  end
+
+  it("never replaces a file", function()
+    t.place:write("x_test.lua", "mine")
+    local result = t:run({ "new", "tool", "x" })
+    assert.same({ 1, "agenthost: x_test.lua is there already: nothing was written\n" },
+      { result.code, result.stderr })
+    assert.is_nil(t.place:read("x.lua"))
+    t.place:write(".luarc.json", "{}")
+    assert.equal(0, t:run({ "new", "tool", "y" }).code)
+    assert.equal("{}", t.place:read(".luarc.json"))
+  end)
+
+  it("refuses names that cannot be", function()
+    for _, words in ipairs({ { "tool" }, { "tol", "x" }, { "tool", "../x" }, { "tool", "a b" },
+      { "tool", "x_test" }, { "tool", ("x"):rep(65) }, { "tool", "x", "y" } }) do
+      local result = t:run({ "new", table.unpack(words) })
+      assert.equal(2, result.code)
+      assert.matches("^agenthost: new: ", result.stderr)
+    end
+  end)
+end)
+
+describe("agenthost check", function()
+  local t
+
+  before_each(function()
+    t = case.new()
+  end)
+
+  after_each(function()
+    t:finish()
+  end)
+
+  -- The findings about an agent script, each "severity message".
+  local function findings(text, path)
+    t.place:write("a.lua", text)
+    local result = t:run({ "check", path or "a.lua", "--json" })
+    local report = assert(json.decode(result.stdout), result.stderr)
+    local lines, errors = {}, 0
+    for i, finding in ipairs(report.findings) do
+      lines[i] = finding.severity .. " " .. finding.message
+      errors = errors + (finding.severity == "error" and 1 or 0)
+    end
+    assert.equal(errors > 0 and 1 or 0, result.code)
+    return lines, report
+  end
+
+  local function of_options(text)
+    return findings('return require("agenthost.agent").new({ ' .. text .. " })")
+  end
+
+  -- Options, and what is said of them (Lua patterns, all of the findings).
+  local CASES <const> = {
+    { 'modle = "x"', "error unknown option 'modle'; did you mean 'model'%?" },
+    { 'model = "x/y"', "error unknown model 'x/y'" },
+    { 'model = "anthropic/x"', "warning the model anthropic/x needs a key" },
+    { 'plugins = "shell"', "error plugins: expected a list" },
+    { 'plugins = { "./no" }', "error plugin './no' is not there" },
+    { 'plugins = { "shell", "files", "shell" }',
+      "error tool 'bash' of plugin shell is already there, from plugin shell" },
+    { 'tools = { { name = "a b", description = "x", run = print } }',
+      "error the agent script: a tool needs a name" },
+    { 'tools = { { name = "t", run = print } }', "error .*tool 't' needs a description" },
+    { 'tools = { { name = "t", description = "short", run = print } }',
+      "warning tool 't': its description is so short" },
+    { 'permissions = { allow = { "bash(" } }', "error permissions: allow: the rule 'bash%('" },
+    { 'permissions = { deny = { "bahs(x)" } }, plugins = { "shell" }',
+      "warning permissions: deny: 'bahs%(x%)' is for no tool of this agent; did you mean 'bash'" },
+    { 'permissions = { mode = "yolo" }', "error permissions: unknown permission mode 'yolo'" },
+    { "system = 5", "error system: expected a text" },
+    { "system = function() error('no prompt') end", "error .*a.lua:1: no prompt" },
+  }
+  for _, one in ipairs(CASES) do
+    it("finds what is wrong in " .. one[1], function()
+      local lines = of_options(one[1])
+      assert.equal(1, #lines, table.concat(lines, "\n"))
+      assert.matches("^" .. one[2], lines[1])
+    end)
+  end
+
+  -- Schemas, and what is said of them.
+  local SCHEMAS <const> = {
+    { 'properties = { ["a b"] = { type = "string" } }', "error .*the name 'a b' is refused" },
+    { 'properties = { a = { type = "strng" } }', "error .*input.a: there is no type 'strng'" },
+    { 'properties = { a = { typ = "string" } }',
+      "warning .*input.a: 'typ' is no keyword of JSON Schema; did you mean 'type'" },
+    { 'required = { "b" }', "error .*'b' is required, but not among its properties" },
+    { 'anyOf = { { type = "object" } }', "error .*`anyOf` at the top is refused" },
+    { 'properties = { a = { enum = {} } }', "error .*input.a: `enum` has to be a list" },
+    { 'properties = { a = { type = "array", items = { type = "x" } } }',
+      "error .*input.a%[%]: there is no type 'x'" },
+    { 'properties = { a = { type = "array" } }', "warning .*an array without `items`" },
+    { 'properties = { a = 5 }', "error .*input.a: expected a schema, a table, got a number" },
+    { 'properties = { a = { default = print } }', "error .*it cannot be sent as JSON" },
+  }
+  for _, one in ipairs(SCHEMAS) do
+    it("finds what is wrong in the schema " .. one[1], function()
+      local lines = of_options(('tools = { { name = "t", description = "What it is good for.", '
+        .. 'run = print, input = { type = "object", %s } } }'):format(one[1]))
+      assert.equal(1, #lines, table.concat(lines, "\n"))
+      assert.matches("^" .. one[2], lines[1])
+    end)
+  end
+
+  it("finds all that is wrong at once", function()
+    local lines = of_options('modle = "x", plugins = { "./a1", "./a2" }, tools = { 1 }, '
+      .. 'permissions = { allow = { "a(", "b(" } }')
+    assert.equal(6, #lines, table.concat(lines, "\n"))
+  end)
+
+  it("says how long the prompt is, and where that comes from", function()
+    t.place:write("AGENTS.md", ("x"):rep(4000))
+    local lines, report = of_options('system = ("y"):rep(400), plugins = { "shell" }')
+    assert.same({}, lines)
+    local parts, total = {}, 0
+    for _, part in ipairs(report.prompt.parts) do
+      parts[#parts + 1], total = part.source, total + part.tokens
+    end
+    assert.same({ "the agent's `system`", t.place.work .. "/AGENTS.md", "tool bash" }, parts)
+    assert.equal(100, report.prompt.parts[1].tokens)
+    assert.is_true(report.prompt.parts[2].tokens > 1000)
+    assert.equal(total, report.prompt.tokens)
+    assert.same({ "bash" }, report.tools)
+  end)
+
+  it("says what is wrong with the script itself", function()
+    assert.matches("^error a.lua:1: unexpected symbol", findings("return ]")[1]:gsub(
+      t.place.work .. "/", ""), nil)
+    assert.matches("^error .*a.lua:1: oh$", findings("error('oh')")[1])
+    assert.matches("returned a nil: is `return` missing", findings(
+      'require("agenthost.agent").new({})')[1])
+    assert.matches("the script runs its agent itself", findings(
+      'assert(require("agenthost.agent").new({}):run("hi"))')[1])
+  end)
+
+  it("takes a plugin or a tool alone", function()
+    local lines, report = findings('return { name = "t", description = "What it is good for.", '
+      .. "run = print }")
+    assert.same({}, lines)
+    assert.same({ "t" }, report.tools)
+    assert.matches("^error plugin .* has to return a tool", findings("return {}")[1])
+  end)
+
+  it("calls no model and leaves nothing", function()
+    t:serve({ text = "called" })
+    of_options('model = "anthropic/x", plugins = { "shell", "background" }')
+    assert.equal(0, #t.server.requests())
+    assert.is_nil(sys.stat(t.place.state .. "/agenthost"))
+  end)
+
+  it("wants one file", function()
+    for _, words in ipairs({ {}, { "no.lua" }, { "a.lua", "b.lua" }, { "--jsn" } }) do
+      assert.equal(2, t:run({ "check", table.unpack(words) }).code)
+    end
+  end)
+end)
