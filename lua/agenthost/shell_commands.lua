@@ -148,6 +148,9 @@ end
 function Parser:step(nested)
   local c = self.s:sub(self.pos, self.pos)
   if c == "#" then
+    if self.depth > 0 then
+      self:fail("it contains parentheses", true) -- in arithmetic it begins no comment
+    end
     self.pos = self.s:find("\n", self.pos, true) or #self.s + 1
   elseif self.s:find("^%d*[<>]", self.pos) and not self.s:find("^%d*[<>]%(", self.pos)
     or self.s:find("^&>", self.pos) then

@@ -141,7 +141,7 @@ describe("the verdict on a command", function()
       "find . {-exec,rm,x,}", "{rm,x}", "((1<<2))\nrm x\n2", "echo $((1<<E))\nrm x\nE",
       "echo ${x:1 <<E }\nrm x\nE", "a[1 <<E ]=1\nrm x\nE", "echo $[1 <<E ]\nrm x\nE",
       "cat <<E\n\\\nE\nrm x\nE", "cat <<$E\nrm x\n$E", "cat <<\"\"\n'\n\nrm x #'",
-      "echo $(cat <<E)\n'\nE\nrm x #'" }) do
+      "echo $(cat <<E)\n'\nE\nrm x #'", "((#)); rm x", "echo $((1 #)); rm x" }) do
       assert.not_equal("allow", verdict(command, lists), command)
     end
     for _, command in ipairs({ "git commit -m \"$(cat <<'E'\nit's \"so\nE\n)\"",
