@@ -210,7 +210,8 @@ local function make(call)
       return made
     end
   end
-  error(("replay: no provider speaks the API of %s"):format(quoted(url)), 0)
+  error(("replay: no provider speaks the API of %s"):format((text.clean(url):gsub("%s+", " "))),
+    0)
 end
 
 --- A provider that plays a recording.
