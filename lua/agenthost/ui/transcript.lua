@@ -60,7 +60,8 @@ end
 ---@return string
 function M.markdown(info, messages)
   local head = "# Session %s\n\n%s · %s\n"
-  local parts, last = { text.clean(head:format(info.id, info.started or "", info.cwd or "")) }, nil
+  head = text.clean(head:format(info.id, info.started or "", info.cwd or ""))
+  local parts, last = { head }, nil
   for _, message in ipairs(messages) do
     if message.role ~= last then
       parts[#parts + 1] = ("\n## %s\n"):format(NAMES[message.role])
