@@ -1,16 +1,11 @@
 --- The interactive conversation: a prompt that shares its wait with the notices. What is drawn is
---- screen.lua, status.lua and show.lua; what begins with "/" is commands.lua.
+--- screen.lua, status.lua and show.lua; what is typed is typed.lua, and what begins with "/"
+--- commands.lua.
 local ask = require("agenthost.ui.ask")
 local async = require("agenthost.async")
-local attach = require("agenthost.ui.attach")
-local commands = require("agenthost.ui.commands")
-local complete = require("agenthost.ui.complete")
 local defaults = require("agenthost.defaults")
-local edit = require("agenthost.ui.edit")
 local line = require("agenthost.line")
 local markdown = require("agenthost.ui.markdown")
-local output = require("agenthost.output")
-local reactor = require("agenthost.reactor")
 local screens = require("agenthost.ui.screen")
 local show = require("agenthost.ui.show")
 local sessions = require("agenthost.ui.sessions")
@@ -18,31 +13,23 @@ local signals = require("agenthost.ui.signals")
 local status = require("agenthost.ui.status")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local typed = require("agenthost.ui.typed")
 local words = require("agenthost.ui.words")
 
 local M = {}
 
-local LEAVE <const> = { exit = true, q = true, quit = true }
 local EXIT_SIGNAL <const> = { TERM = 143, HUP = 129 }
 local TWICE <const> = 2 -- seconds within which a second Ctrl-C leaves
-local STOPPED <const> = setmetatable({}, { __tostring = function() return "stopped" end })
-local ESCAPE <const> = 0.06 -- seconds after which a lone ESC is the Escape key
 
----@class agenthost.Repl
+---@class agenthost.Repl: agenthost.Typed
 ---@field agent agenthost.Agent
 ---@field screen agenthost.Screen
 ---@field editor agenthost.line.Editor
 ---@field last_call? table the newest tool call, as in the event
-local Repl = {}
+local Repl = setmetatable({}, { __index = typed })
 Repl.__index = Repl
 
 -- ---- the agent works ---------------------------------------------------------------------------
-
--- What went wrong, whoever says so.
-local function red(self, s)
-  s = text.preview(text.clean(tostring(s)), { max = defaults.ui.error })
-  self.screen:say(self.screen:style("31", s))
-end
 
 function Repl:list_tasks(what, agent)
   for _, task in ipairs((agent or self.agent):pending_tasks()) do
@@ -78,267 +65,15 @@ end
 function Repl:run_agent()
   local ok, result, message, code = self:work(self.agent.run, self.agent)
   if not ok then
-    red(self, "error: " .. tostring(result))
+    self.screen:red("error: " .. tostring(result))
   elseif code == "INTERRUPTED" then
     self.screen:dim("(stopped)")
     self:list_tasks("still running in the background")
   elseif not result then
-    red(self, "error: " .. words.shorten(message, 500))
+    self.screen:red("error: " .. words.shorten(message, 500))
   elseif result.stop_reason ~= "end_turn" and result.stop_reason ~= "stop_sequence" then
-    self.screen:dim("(the reply stopped with " .. result.stop_reason .. ")")
+    self.screen:dim(words.shorten("(the reply stopped with " .. result.stop_reason .. ")", 200))
   end
-end
-
--- `!command`: the user's own, with its output for the model as well.
-function Repl:run_command(command)
-  local agent = self.agent
-  local ok, done, how, state = self:work(function()
-    local task = agent:run_task(command, { timeout = defaults.bash.timeout })
-    local waited, ended, its_state = agent:interruptible(function() return task:wait() end)
-    if waited == false then
-      task:set_notify(true)
-      return false, task
-    end
-    return task, ended or waited, its_state
-  end)
-  if not ok then
-    return red(self, "error: " .. tostring(done))
-  elseif done == false then
-    return self.screen:dim(("it goes on as background task %s"):format(how.id))
-  end
-  state = state or select(2, done:status())
-  local printed, ending = output.text(done), output.ending(state)
-  self.screen:say(text.preview(printed ~= "" and printed or "(no output)",
-    { max = defaults.text.shown }))
-  self.screen:dim(("(%s)"):format(ending))
-  agent:say(("The user ran a command by themselves:\n$ %s\n%s\n[%s]"):format(
-    command, printed ~= "" and printed or "(no output)", ending), { hold = true })
-end
-
--- ---- lines -------------------------------------------------------------------------------------
-
---- Leaves at the next opportunity.
-function Repl:leave()
-  self.leaving = true
-  self:stop()
-  async.notify(self.news)
-end
-
---- Opens the user's editor with a text, and says what it was made into.
----@param draft string
----@return string? shown
----@return string? message
-function Repl:edit(draft)
-  self.editor:suspend()
-  local written, message, came = edit.write(draft, self.agent.session.dir)
-  self.editor:resume()
-  for _, name in ipairs(came) do
-    self:on_signal(name)
-  end
-  if not written then
-    return nil, message
-  elseif not written:find("%S") then
-    return "(nothing to send)"
-  end
-  self:say(written:gsub("%s+$", ""))
-  return ""
-end
-
--- What the user says to the model, now or while it works.
-function Repl:say(said)
-  local blocks, notes = attach.blocks(said, self.agent.cwd)
-  for _, note in ipairs(notes) do
-    self.screen:dim("(" .. words.shorten(note, 200) .. ")")
-  end
-  self.agent:say(blocks)
-end
-
--- Runs a command. What Ctrl-C stops while it waits is this.
-function Repl:run_slash(command, argument)
-  local job = async.spawn(command.run, self, argument)
-  self.command = job
-  local ok, shown, message = self:wait_for(job)
-  self.command = nil
-  if not ok and shown == STOPPED then
-    self.screen:dim(("(/%s was stopped)"):format(command.name))
-  elseif not ok then
-    red(self, ("/%s failed: %s"):format(command.name, tostring(shown)))
-  elseif message then
-    red(self, message)
-  elseif shown and shown ~= "" then
-    self.screen:say(text.clean(tostring(shown)))
-  end
-end
-
--- Whether a line has to wait until the agent is idle.
-function Repl:needs_idle(input)
-  local command = commands.find(self.agent, input)
-  return LEAVE[input] or input:sub(1, 1) == "!" or command and not command.anytime
-end
-
--- One line, or several that belong together, that may be taken up now.
-function Repl:take_input(input)
-  local command, argument = commands.find(self.agent, input)
-  if LEAVE[input] then
-    self:leave()
-  elseif input:sub(1, 1) == "!" then
-    self:run_command(input:sub(2):match("^%s*(.*)$"))
-  elseif command then
-    self:run_slash(command, argument)
-  elseif argument then
-    red(self, argument)
-  elseif input ~= "" then
-    self:say(input)
-  end
-end
-
--- What is entered while the agent works goes to the model with its next call; behind a line that
--- has to wait everything waits, so that the order stays.
-function Repl:take_while_working(input)
-  local command = commands.find(self.agent, input)
-  local when = "goes along with the next call"
-  if command and command.anytime then
-    async.spawn(self.run_slash, self, command, select(2, commands.find(self.agent, input)))
-    return
-  elseif #self.lines > 0 or self:needs_idle(input) then
-    table.insert(self.lines, input)
-    when = "waits until the agent is done"
-  else
-    self:take_input(input)
-  end
-  self.screen:dim(("» %s (%s)"):format(words.shorten(input, self.screen.width() - 34), when))
-end
-
--- A line that ends with a backslash goes on.
-function Repl:join_lines(entered)
-  self.begun = (self.begun or "") .. entered
-  local slashes = #entered:match("\\*$")
-  if slashes % 2 == 1 then
-    self.begun = self.begun:sub(1, -2) .. "\n"
-    self.status:set_continued(true)
-    return nil
-  end
-  local whole = self.begun
-  self.begun = nil
-  self.status:set_continued(false)
-  return whole
-end
-
-function Repl:on_line(entered)
-  self.interrupted_at = nil -- a Ctrl-C from now on is the first one
-  if self.answers then
-    table.insert(self.answers, entered)
-    return async.notify(self.answers)
-  end
-  local whole = self:join_lines(entered)
-  if not whole then
-    return
-  end
-  if not LEAVE[whole] then
-    self.editor:add_history(whole)
-  end
-  local input = whole:match("^%s*(.-)%s*$")
-  if self.idle then
-    table.insert(self.lines, input)
-    async.notify(self.news)
-  elseif input ~= "" then
-    self:take_while_working(input)
-  end
-end
-
-function Repl:on_tab()
-  local insertion, candidates = complete.complete(self.editor:text(), commands.names(self.agent),
-    self.agent.cwd)
-  if insertion ~= "" then
-    self.editor:insert(insertion)
-  elseif #candidates > 1 then
-    self.screen:dim(text.clean(table.concat(candidates, "  ")))
-  end
-end
-
--- While a reply streams the prompt is there for as long as something is typed.
-function Repl:on_typed()
-  if not self.idle and self.streaming then
-    if self.editor:text() ~= "" then
-      self.screen:show()
-    else
-      self.screen:hide()
-    end
-  end
-end
-
--- Takes in what has been typed.
-function Repl:take_typed()
-  local lines, ended, tab = self.editor:feed()
-  for _, entered in ipairs(lines) do
-    self:on_line(entered)
-  end
-  if tab and not self.answers then
-    self:on_tab()
-  end
-  self:on_typed()
-  self.ended = self.ended or ended
-  if ended and self.answers then
-    async.notify(self.answers)
-  elseif ended and not self.idle then
-    self.screen:dim("(leaving when the agent is done; Ctrl-C stops it)")
-  end
-  async.notify(self.news)
-end
-
--- A function without which nobody could type or stop anything any more: when it fails, the program
--- ends and says why.
-function Repl:vital(fn)
-  return function(...)
-    local ok, err = xpcall(fn, debug.traceback, ...)
-    if not ok and not self.leaving then
-      self.failure = err
-      self:leave()
-    end
-  end
-end
-
-function Repl:watch_terminal()
-  local watch = assert(reactor.watch(self.editor:fd()))
-  return async.spawn(self:vital(function()
-    repeat
-      local typed = async.wait(watch, self.escape_pending and ESCAPE or nil)
-      if not typed and self.editor:take_escape() then
-        self:stop()
-      end
-      self.escape_pending = typed
-      self:take_typed()
-    until self.ended
-    reactor.unwatch(watch)
-  end))
-end
-
--- ---- questions ---------------------------------------------------------------------------------
-
--- Waits for a line that is typed from now on; nil when there comes none. What was typed before is
--- put away meanwhile: it does not answer.
-function Repl:read_answer(prompt)
-  local editor = self.editor
-  self:take_typed()
-  local draft = editor:discard()
-  local answers = {}
-  local _ <close> = setmetatable({}, { __close = function()
-    self.answers = nil
-    self.status:set_question(nil)
-    editor:discard()
-    editor:insert(draft)
-    for i = 2, #answers do
-      self:on_line(answers[i]) -- they are no answers
-    end
-  end })
-  self.answers = answers
-  self.status:set_question(prompt)
-  self.screen:end_text()
-  self.screen:show()
-  while not answers[1] and not self.ended do
-    async.wait_any({ answers })
-  end
-  return answers[1]
 end
 
 -- What the agent asks before it runs a tool.
@@ -350,21 +85,22 @@ function Repl:ask(question)
   })
 end
 
--- ---- signals -----------------------------------------------------------------------------------
+-- ---- stopping and leaving ----------------------------------------------------------------------
 
 -- Stops the model call, the foreground wait or the command that is under way, if there is one.
 function Repl:stop()
-  if self.agent:interrupt() then
-    return true
-  elseif self.command then
-    self.command:cancel(STOPPED)
-    return true
-  end
-  return false
+  return self.agent:interrupt() or self:stop_command()
 end
 
--- Ctrl-C stops what `stop` stops, and nothing else; at the prompt it empties
--- the line. A second one soon after leaves.
+--- Leaves at the next opportunity.
+function Repl:leave()
+  self.leaving = true
+  self:stop()
+  async.notify(self.news)
+end
+
+-- Ctrl-C stops what `stop` stops, and nothing else; at the prompt it empties the line. A second one
+-- soon after leaves.
 function Repl:on_interrupt()
   local soon = self.interrupted_at and sys.now() - self.interrupted_at < TWICE
   self.interrupted_at = nil
@@ -393,6 +129,18 @@ function Repl:on_signal(name)
   elseif EXIT_SIGNAL[name] then
     self.exit_signal = name
     self:leave()
+  end
+end
+
+-- A function without which nobody could type or stop anything any more: when it fails, the program
+-- ends and says why.
+function Repl:vital(fn)
+  return function(...)
+    local ok, err = xpcall(fn, debug.traceback, ...)
+    if not ok and not self.leaving then
+      self.failure = err
+      self:leave()
+    end
   end
 end
 

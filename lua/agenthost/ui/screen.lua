@@ -3,6 +3,7 @@
 ---
 --- While text streams the prompt is off the screen. It comes back for as long as something is
 --- typed: then whole lines appear above it, and the line that is still coming is held back.
+local defaults = require("agenthost.defaults")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -104,6 +105,13 @@ end
 
 function Screen:dim(s)
   self:say(self:style("2", s))
+end
+
+--- What went wrong, whoever says so.
+---@param s any
+function Screen:red(s)
+  s = text.preview(text.clean(tostring(s)), { max = defaults.ui.error })
+  self:say(self:style("31", s))
 end
 
 function Screen:show()
