@@ -74,7 +74,9 @@ class Issued:
             self._blocks.update(order)
             for block in content:
                 if block["type"] == "tool_use":
-                    self._calls[block["id"]] = canonical([block["name"], block["input"]])
+                    # A name that no request may hold comes back as one that it may.
+                    names = {block["name"], re.sub(r"[^\w-]", "_", block["name"], flags=re.A)[:64]}
+                    self._calls[block["id"]] = {canonical([name, block["input"]]) for name in names}
                     self._order[block["id"]] = order
             if stop_reason == "pause_turn":
                 self._paused.append([canonical(block) for block in content])
@@ -95,7 +97,7 @@ class Issued:
                     continue
                 if known is None:
                     refuse(f"{where}: fake: `tool_use` id {block['id']} was never issued")
-                if known != canonical([block["name"], block["input"]]):
+                if canonical([block["name"], block["input"]]) not in known:
                     refuse(f"{where}: fake: `tool_use` {block['id']} differs from the issued one")
                 self.check_order(path, block["id"], sent)
             elif kind != "text" and sent[index] not in self._blocks:
