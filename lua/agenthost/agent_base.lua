@@ -7,7 +7,7 @@ local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
-local plugin = require("agenthost.plugin")
+local plugins = require("agenthost.plugins")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
@@ -16,6 +16,7 @@ local session = require("agenthost.session")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
+local tool_jobs = require("agenthost.tool_jobs")
 local tools = require("agenthost.tools")
 local usage = require("agenthost.usage")
 
@@ -27,6 +28,8 @@ local usage = require("agenthost.usage")
 ---@field compaction agenthost.Compaction
 ---@field earlier? agenthost.Earlier the tasks of earlier hosts, when the session was resumed
 ---@field tools agenthost.Tools
+---@field commands agenthost.Command[] of its plugins
+---@field plugins agenthost.Plugins
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
@@ -39,8 +42,11 @@ local usage = require("agenthost.usage")
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = setmetatable({}, { __index = agent_run.methods })
 
---- Closes what the agent holds: its session file, its queue, its workspace.
+--- Closes what the agent holds: its plugins, its session file, its queue, its workspace.
 function Base:close()
+  self:fire("session.end", { id = self.session.id })
+  self.plugins:close()
+  self.tool_jobs:close()
   if self.earlier then
     self.earlier:close()
   end
@@ -64,38 +70,6 @@ local overrides = {}
 ---@param values table
 function M.override(values)
   overrides = values
-end
-
-local function plugin_context(self, source, plugin_options)
-  return {
-    cwd = self.cwd,
-    options = plugin_options,
-    tool = function(tool) self.tools:add(tool, source) end,
-    command = function(command) self:add_command(command, source) end,
-    prompt = function(part) self.added_prompts[#self.added_prompts + 1] = part end,
-    note = function(line) self.notes[#self.notes + 1] = line end,
-    notify = function(text, fields) return self:notify(text, fields) end,
-    log = function(text) self:emit({ type = "log", text = text }) end,
-  }
-end
-
-local COMMAND <const> = { name = "string", help = "string", run = "function" }
-
-function Base:add_command(command, source)
-  for field, wanted in pairs(COMMAND) do
-    if type(command) ~= "table" or type(command[field]) ~= wanted then
-      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
-    end
-  end
-  if not command.name:find("^%l[%w_-]*$") then
-    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
-  end
-  for _, known_command in ipairs(self.commands) do
-    if known_command.name == command.name then
-      error(("%s: there is a command /%s already"):format(source, command.name), 0)
-    end
-  end
-  table.insert(self.commands, command)
 end
 
 local function open_workspace(self, cwd)
@@ -140,16 +114,16 @@ local function check_list(name, value)
   end
 end
 
-local function load_tools(self, opts, base_dir)
+local function load_plugins(self, opts, base_dir)
   check_list("plugins", opts.plugins)
   check_list("tools", opts.tools)
-  for _, spec in ipairs(opts.plugins or {}) do
-    plugin.load(spec, base_dir, function(source, plugin_options)
-      return plugin_context(self, source, plugin_options)
-    end)
-  end
-  for _, tool in ipairs(opts.tools or {}) do
-    self.tools:add(tool, "the agent script")
+  self.plugins:swap(self.plugins:prepare({
+    specs = opts.plugins or {},
+    tools = opts.tools,
+    base_dir = base_dir,
+  }, function() return false end))
+  for _, record in ipairs(self.plugins.records) do
+    table.move(record.notes, 1, #record.notes, #self.notes + 1, self.notes)
   end
 end
 
@@ -163,16 +137,16 @@ end
 
 -- What the model is told before the conversation begins.
 local function build_prompt(self, opts)
+  local added = self.plugins:prompts()
   if overrides.append_system then
-    table.insert(self.added_prompts,
-      { source = "--append-system-prompt", text = overrides.append_system })
+    table.insert(added, { source = "--append-system-prompt", text = overrides.append_system })
   end
   self.prompt_parts = prompt.parts(overrides.system or opts.system, {
     cwd = self.cwd,
     os = prompt.os_name(),
     model = self.provider.model,
     tools = self.tools:names(),
-  }, { instructions = opts.instructions, added = self.added_prompts })
+  }, { instructions = opts.instructions, added = added })
   self.system = prompt.join(self.prompt_parts)
   for _, part in ipairs(self.prompt_parts) do
     self.notes[#self.notes + 1] = part.note
@@ -213,19 +187,23 @@ function M.new(opts)
     commands = {},
     task_ids = {},
     notes = {},
-    added_prompts = {},
     queue = queue.new(),
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
   self.compaction = compaction.new(self)
   self.emitter = function(event) self:emit(event) end
-  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
+  self.plugins = plugins.new(self)
+  self.tools.events = self.plugins.events
+  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
+    function(line) self:warn(line) end)
+  self.tools.jobs = self.tool_jobs
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
   open_workspace(self, option("cwd", sys.cwd()))
   open_session(self, option("session"))
   overrides.session = nil -- one agent has it
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
-  load_tools(self, opts, base_dir)
+  load_plugins(self, opts, base_dir)
   set_permissions(self, opts.permissions)
   self.provider = opts.provider or provider.new(option("model"), base_dir)
   check_budget(self)
