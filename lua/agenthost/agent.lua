@@ -37,7 +37,11 @@ function Agent:turns()
   local pauses = 0
   for turn = 1, self.max_turns do
     if pauses == 0 then -- a paused reply goes back as it is, with nothing behind it
+      local go_on = self:refresh()
       self:take_in()
+      if not go_on then
+        return nil, "interrupted by the user", "INTERRUPTED"
+      end
     end
     local reply, message, code = self:next_reply(turn)
     if not reply then

@@ -97,12 +97,11 @@ local function open_session(self, id)
   task.set_max_running(defaults.task.max_running)
 end
 
-local function check_budget(self)
-  local budget = self.max_budget_usd
+local function check_budget(self, its_provider, budget)
   if budget ~= nil and (type(budget) ~= "number" or budget <= 0) then
     error("max_budget_usd: expected a number of US dollars above 0", 0)
   end
-  local ok, message = self.usage:check(self.provider, budget)
+  local ok, message = self.usage:check(its_provider, budget)
   if not ok then
     error(message, 0)
   end
@@ -114,44 +113,139 @@ local function check_list(name, value)
   end
 end
 
-local function load_plugins(self, opts, base_dir)
+-- Sets up plugins beside those that are live.
+local function prepare_plugins(self, opts, base_dir, is_stale)
   check_list("plugins", opts.plugins)
   check_list("tools", opts.tools)
-  self.plugins:swap(self.plugins:prepare({
-    specs = opts.plugins or {},
-    tools = opts.tools,
-    base_dir = base_dir,
-  }, function() return false end))
-  for _, record in ipairs(self.plugins.records) do
-    table.move(record.notes, 1, #record.notes, #self.notes + 1, self.notes)
-  end
+  return self.plugins:prepare({ specs = opts.plugins or {}, tools = opts.tools,
+    base_dir = base_dir }, is_stale)
 end
 
-local function set_permissions(self, given)
-  self.permission = permission.new({
+-- Makes them live. Returns what they have to say to the user.
+local function swap_plugins(self, candidate)
+  local notes = {}
+  for _, record in ipairs(self.plugins:swap(candidate)) do
+    table.move(record.notes, 1, #record.notes, #notes + 1, notes)
+  end
+  return notes
+end
+
+local function new_permission(self, given)
+  return permission.new({
     cwd = self.cwd,
     sources = { overrides.permissions or {}, given or {}, settings.load().permissions or {} },
   })
-  self.tools.permission = self.permission
+end
+
+local function set_permission(self, made)
+  self.permission = made
+  self.tools.permission = made
 end
 
 -- What the model is told before the conversation begins.
-local function build_prompt(self, opts)
-  local added = self.plugins:prompts()
+local function prompt_parts(self, opts, model, candidate)
+  local added, names = self.plugins:prompts(candidate)
   if overrides.append_system then
     table.insert(added, { source = "--append-system-prompt", text = overrides.append_system })
   end
-  self.prompt_parts = prompt.parts(overrides.system or opts.system, {
+  return prompt.parts(overrides.system or opts.system, {
     cwd = self.cwd,
     os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
+    model = model,
+    tools = names,
   }, { instructions = opts.instructions, added = added })
-  self.system = prompt.join(self.prompt_parts)
-  for _, part in ipairs(self.prompt_parts) do
-    self.notes[#self.notes + 1] = part.note
-  end
 end
+
+local function set_prompt(self, parts)
+  self.prompt_parts, self.system = parts, prompt.join(parts)
+end
+
+-- The value of an option: of the command line, of the script, or the default.
+local function option(opts, name, default)
+  if overrides[name] ~= nil then
+    return overrides[name]
+  end
+  return opts[name] ~= nil and opts[name] or default
+end
+
+-- What needs no more than being set.
+local function set_simple(self, opts)
+  self.max_turns = option(opts, "max_turns", defaults.run.max_turns)
+  self.max_tokens = option(opts, "max_tokens", defaults.run.max_tokens)
+  self.max_budget_usd = option(opts, "max_budget_usd")
+  self.extra, self.tool_choice = opts.extra, opts.tool_choice
+  self.made_with = opts
+end
+
+-- ---- another script --------------------------------------------------------------------------
+
+local capturing = false
+
+--- For reload.lua: runs an agent script up to its call of `agent.new`.
+---@param fn fun()
+---@return table opts of that call; raises what the script raises
+function M.capture(fn)
+  capturing = {}
+  local mine = capturing
+  local ok, err = pcall(fn)
+  capturing = false
+  if not mine.opts then
+    error(ok and "it does not make an agent any more" or err, 0)
+  end
+  return mine.opts
+end
+
+local RESTART <const> = { "cwd", "base_dir", "session" }
+
+local function provider_for(self, opts)
+  if opts.provider and opts.provider ~= self.made_with.provider then
+    return opts.provider
+  elseif opts.model ~= self.made_with.model and overrides.model == nil then
+    return provider.new(opts.model, opts.base_dir or overrides.base_dir or self.cwd)
+  end
+  return self.provider
+end
+
+--- Makes the agent as if it had been made with other options; what it does goes on. Raises when
+--- something in them is wrong; then nothing has changed.
+---@param opts table as for `new`
+---@param is_stale fun(record: agenthost.PluginRecord): boolean plugins that are loaded anew
+---@return string[] notes for the user
+function Base:reconfigure(opts, is_stale)
+  local old = self.made_with
+  inbox.check_policy(opts.on_notice)
+  local permissions = not plugins.same(opts.permissions, old.permissions)
+    and new_permission(self, opts.permissions)
+  local its_provider = provider_for(self, opts)
+  if its_provider ~= self.provider or opts.max_budget_usd ~= old.max_budget_usd then
+    check_budget(self, its_provider, option(opts, "max_budget_usd"))
+  end
+  local candidate = prepare_plugins(self, opts, self.plugins.list.base_dir, is_stale)
+  local ok, parts = pcall(prompt_parts, self, opts, its_provider.model, candidate)
+  local notes
+  if ok then
+    ok, notes = pcall(swap_plugins, self, candidate)
+  end
+  if not ok then
+    self.plugins:drop(candidate)
+    error(notes or parts, 0)
+  end
+  set_prompt(self, parts)
+  set_simple(self, opts)
+  self.provider, self.inbox.policy = its_provider, opts.on_notice or "wake"
+  if permissions then
+    permissions:take_over(self.permission)
+    set_permission(self, permissions)
+  end
+  for _, name in ipairs(RESTART) do
+    if opts[name] ~= old[name] then
+      notes[#notes + 1] = ("`%s` counts from the next start on"):format(name)
+    end
+  end
+  return notes
+end
+
+-- ---- making one --------------------------------------------------------------------------------
 
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
@@ -171,19 +265,11 @@ end
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
-  local function option(name, default)
-    if overrides[name] ~= nil then
-      return overrides[name]
-    end
-    return opts[name] ~= nil and opts[name] or default
+  if capturing then
+    capturing.opts = opts
+    error("captured", 0)
   end
   local self = setmetatable({
-    max_turns = option("max_turns", defaults.run.max_turns),
-    max_tokens = option("max_tokens", defaults.run.max_tokens),
-    extra = opts.extra,
-    tool_choice = opts.tool_choice,
-    max_budget_usd = option("max_budget_usd"),
-    made_with = opts,
     commands = {},
     task_ids = {},
     notes = {},
@@ -191,23 +277,32 @@ function M.new(opts)
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
+  set_simple(self, opts)
   self.compaction = compaction.new(self)
-  self.emitter = function(event) self:emit(event) end
+  self.emitter = function(event)
+    self.reloader:on_event(event)
+    self:emit(event)
+  end
   self.plugins = plugins.new(self)
   self.tools.events = self.plugins.events
   self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
     function(line) self:warn(line) end)
   self.tools.jobs = self.tool_jobs
   self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
-  open_workspace(self, option("cwd", sys.cwd()))
-  open_session(self, option("session"))
+  open_workspace(self, option(opts, "cwd", sys.cwd()))
+  open_session(self, option(opts, "session"))
   overrides.session = nil -- one agent has it
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
-  load_plugins(self, opts, base_dir)
-  set_permissions(self, opts.permissions)
-  self.provider = opts.provider or provider.new(option("model"), base_dir)
-  check_budget(self)
-  build_prompt(self, opts)
+  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
+    function() return false end))
+  set_permission(self, new_permission(self, opts.permissions))
+  self.provider = opts.provider or provider.new(option(opts, "model"), base_dir)
+  check_budget(self, self.provider, self.max_budget_usd)
+  set_prompt(self, prompt_parts(self, opts, self.provider.model))
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
+  self.reloader = require("agenthost.reload").new(self)
   return self
 end
 
@@ -230,6 +325,7 @@ function Base:switch_session(id)
     return nil, tostring(made)
   end
   made.usage:go_on(self.usage)
+  made.reloader.script = self.reloader.script
   return setmetatable(made, getmetatable(self))
 end
 

@@ -241,6 +241,15 @@ function Run:fire(name, event)
   return self.plugins.events:fire(name, event)
 end
 
+--- Loads what has changed of plugins, prompts, the agent script and Lua modules; see reload.lua.
+---@return boolean go_on false when the user has interrupted it
+function Run:refresh()
+  if #self.reloader:look() == 0 then
+    return true
+  end
+  return (self:interruptible(function() self.reloader:refresh() end))
+end
+
 function Run:emit(event)
   if self.on_event then
     self.on_event(event)

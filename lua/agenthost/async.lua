@@ -140,6 +140,17 @@ function M.inside()
   return job_of[coroutine.running()] ~= nil
 end
 
+--- How many jobs there are that have begun and wait, or are about to run: for tests of what is left
+--- over.
+---@return integer
+function M.count()
+  local count = #ready
+  for _ in pairs(parked) do
+    count = count + 1
+  end
+  return count
+end
+
 --- Whether an error that was caught is what cancelling this job has raised: then it is to be raised
 --- again.
 ---@param err any

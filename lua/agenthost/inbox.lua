@@ -22,6 +22,15 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 local Inbox = {}
 Inbox.__index = Inbox
 
+--- Raises unless it is a policy, or nil.
+---@param policy any
+function M.check_policy(policy)
+  if policy ~= nil and type(policy) ~= "function" and not VERDICTS[policy] then
+    error(("on_notice: expected wake, merge, hold, drop or a function, got %s"):format(
+      tostring(policy)), 0)
+  end
+end
+
 ---@param queue agenthost.Queue
 ---@param policy? agenthost.NoticePolicy
 ---@param emit fun(event: table) told { type = "log", text } of a policy that fails, and
@@ -29,10 +38,7 @@ Inbox.__index = Inbox
 ---@param events? agenthost.Events plugins that decide before the policy does
 ---@return agenthost.Inbox
 function M.new(queue, policy, emit, events)
-  if policy ~= nil and type(policy) ~= "function" and not VERDICTS[policy] then
-    error(("on_notice: expected wake, merge, hold, drop or a function, got %s"):format(
-      tostring(policy)), 0)
-  end
+  M.check_policy(policy)
   return setmetatable({
     queue = queue,
     policy = policy or "wake",

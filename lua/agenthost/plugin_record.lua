@@ -113,7 +113,7 @@ end
 -- Puts an item into one of the lists; in vain when it does not fit to what is there.
 function Record:add(list, item)
   if self.dead then
-    error(("plugin %s is unloaded: it can add nothing"):format(self.definition.name), 3)
+    error(("plugin %s is unloaded: it can add nothing"):format(self.definition.name), 4)
   end
   table.insert(self[list], item)
   if self.live then
@@ -159,12 +159,12 @@ function Record:add_command(command)
 end
 
 function Record:add_handler(event, fn, opts)
-  events.check_name(event, 4)
+  events.check_name(event, 3)
   if type(fn) ~= "function" then
     error(("ctx.on('%s'): expected a function, got a %s"):format(event, type(fn)), 3)
   end
   opts = opts or {}
-  options.check(opts, { "priority" }, 4)
+  options.check(opts, { "priority" }, 3)
   if opts.priority ~= nil and type(opts.priority) ~= "number" then
     error("ctx.on: priority: expected a number, got a " .. type(opts.priority), 3)
   end
@@ -219,7 +219,7 @@ function Record:add_timer(seconds, fn, opts)
     error(("plugin %s is unloaded: it can add nothing"):format(self.definition.name), 3)
   end
   opts = opts or {}
-  options.check(opts, { "repeats" }, 4)
+  options.check(opts, { "repeats" }, 3)
   local count = 0
   for _ in pairs(self.timers) do
     count = count + 1
@@ -279,8 +279,14 @@ function Record:context()
     tool = function(tool) self:add_tool(tool) end,
     command = function(command) self:add_command(command) end,
     on = function(event, fn, opts) self:add_handler(event, fn, opts) end,
-    timer = function(seconds, fn, opts) return self:add_timer(seconds, fn, opts) end,
-    spawn = function(fn) return self:spawn(fn) end,
+    timer = function(seconds, fn, opts)
+      local timer = self:add_timer(seconds, fn, opts) -- no tail call: errors name the caller's line
+      return timer
+    end,
+    spawn = function(fn)
+      local job = self:spawn(fn)
+      return job
+    end,
     prompt = function(part)
       setup_only(self, "ctx.prompt")
       self:add("prompts", part)

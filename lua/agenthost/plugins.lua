@@ -205,13 +205,27 @@ end
 
 -- ---- what they say -----------------------------------------------------------------------------
 
----@return agenthost.PromptPart[]
-function Plugins:prompts()
+---@param candidate? table of `prepare`; default: those that are live
+---@return agenthost.PromptPart[] parts
+---@return string[] tools the names of the tools they have
+function Plugins:prompts(candidate)
   local parts = {}
-  for _, record in ipairs(self.records) do
+  local list = candidate and candidate.records or self.records
+  for _, record in ipairs(list) do
     table.move(record.prompts, 1, #record.prompts, #parts + 1, parts)
   end
-  return parts
+  return parts, self:assemble(list).tools:names()
+end
+
+--- The live plugin of a file.
+---@param path string
+---@return agenthost.PluginRecord?
+function Plugins:of_path(path)
+  for _, record in ipairs(self.records) do
+    if record.definition.path == path then
+      return record
+    end
+  end
 end
 
 --- Sets their timers going. Inside async.run.
