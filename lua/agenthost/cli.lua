@@ -353,6 +353,7 @@ local function run(parsed)
     error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
       :format(script, type(value)) }, 0)
   end
+  value.reloader:follow(script, parsed.script_args)
   local code = run_agent(parsed, value)
   value:close()
   return code

@@ -89,8 +89,8 @@ describe("the manual", function()
     local lists = {
       { items("agents", "Options"), options },
       { items("tools", "Fields"), fields("tools.lua", "agenthost.Tool") },
-      { items("tools", "Context"), fields("agent_base.lua", "agenthost.ToolContext") },
-      { items("plugins", "Context"), fields("plugin.lua", "agenthost.PluginContext") },
+      { items("tools", "Context"), fields("agent_tasks.lua", "agenthost.ToolContext") },
+      { items("plugins", "Context"), fields("plugin_record.lua", "agenthost.PluginContext") },
     }
     for _, list in ipairs(lists) do
       for name in pairs(list[1]) do

@@ -474,6 +474,7 @@ function Repl:switch_to(agent)
   before:close()
   self.last_call = nil
   self:listen_to(agent)
+  agent:start()
   self:recap()
 end
 
@@ -505,6 +506,7 @@ function M.run(agent, options)
     colour = screen.colour and defaults.ui.markdown })
   self:listen_to(agent)
   return async.run(function()
+    agent:start()
     self:greet()
     signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, self:vital(function(name)
       self:on_signal(name)
