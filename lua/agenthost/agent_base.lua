@@ -9,6 +9,7 @@ local options = require("agenthost.options")
 local permission = require("agenthost.permission")
 local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
+local protect = require("agenthost.protect")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
 local resume = require("agenthost.resume")
@@ -410,7 +411,9 @@ function Base:add_command(command, source)
       error(("%s: there is a command /%s already"):format(source, command.name), 0)
     end
   end
-  table.insert(self.commands, command)
+  local guarded = { run = protect.wrap(("command /%s (%s)"):format(command.name, source),
+    command.run) }
+  table.insert(self.commands, setmetatable(guarded, { __index = command }))
 end
 
 local function open_workspace(self, cwd)

@@ -4,7 +4,9 @@ local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
 local permission_rules = require("agenthost.permission_rules")
+local guard = require("agenthost.guard")
 local places = require("agenthost.places")
+local protect = require("agenthost.protect")
 local reactor = require("agenthost.reactor")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
@@ -238,10 +240,12 @@ local function run_script(path, name, args)
     error({ message = message }, 0)
   end
   arg = { [0] = path, table.unpack(args) } -- luacheck: ignore 121
+  guard.watch(true) -- coroutines that it makes may run inside tools
   local ok, value = xpcall(chunk, function(err) return script_error(name, err) end,
     table.unpack(args))
+  guard.watch(false)
   if not ok then
-    error(value, 0)
+    error(protect.explain(value), 0)
   end
   return value
 end
@@ -364,7 +368,10 @@ local commands = {
 ---@return integer
 function M.main(args)
   local ok, result = xpcall(function()
-    if commands[args[1]] then
+    local problem = protect.limit_memory(sys.getenv("AGENTHOST_MEMORY"))
+    if problem then
+      usage("%s", problem)
+    elseif commands[args[1]] then
       return commands[args[1]](table.move(args, 2, #args, 1, {}))
     end
     local parsed = M.parse(args)
@@ -385,6 +392,9 @@ function M.main(args)
   end)
   if ok then
     return result
+  end
+  if type(result) ~= "table" then -- memory ran out: no handler is called then
+    result = { message = tostring(protect.explain(result)) }
   end
   sys.write_fd(2, "agenthost: " .. sys.redact(result.usage or result.message) .. "\n")
   return result.usage and 2 or 1

@@ -197,6 +197,14 @@ defaults.settings = {
   max_instructions = 1000000,
 }
 
+--- Code of plugins and scripts: what one call of it may take. See protect.lua.
+defaults.guard = {
+  seconds = 5, -- of Lua between two waits; then it is stopped with an error
+  memory = 512 * 1024 * 1024, -- bytes of the whole Lua state; AGENTHOST_MEMORY (in MiB) overrides it
+  reserve = 32 * 1024 * 1024, -- bytes beyond that for agenthost itself, to go on and say so
+  strikes = 3, -- failures in a row that switch a tool or handler off
+}
+
 --- Environment variables that no command may see: shell patterns. They are taken out of the
 --- environment at start; os.getenv and sys.getenv still give them to Lua.
 defaults.secret_env = {

@@ -3,6 +3,7 @@
 --- A plugin is a Lua file (or a folder with init.lua) that returns a tool, a list of tools, or a
 --- table with `name` and `setup(ctx, options)`. The built-in ones use nothing that yours cannot.
 local places = require("agenthost.places")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.PluginContext
@@ -45,7 +46,7 @@ local function load_file(path)
   if not chunk then
     error("plugin " .. message, 0)
   end
-  return chunk()
+  return (protect.run("plugin " .. path, chunk))
 end
 
 local function is_tool(value)
@@ -100,7 +101,7 @@ function M.load(spec, base_dir, new_context)
   if next(options) and not (type(value) == "table" and value.setup) then
     error(("plugin %s takes no options, got '%s'"):format(source, tostring(next(options))), 0)
   end
-  setup_of(value, source)(new_context(source, options), options)
+  protect.run("plugin " .. source, setup_of(value, source), new_context(source, options), options)
 end
 
 return M

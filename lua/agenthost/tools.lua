@@ -2,6 +2,7 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
+local protect = require("agenthost.protect")
 local schema = require("agenthost.schema")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
@@ -65,7 +66,8 @@ function Tools:add(tool, owner)
   if not ok then
     refuse("tool '%s': %s", tool.name, input_schema)
   end
-  local entry = { tool = tool, owner = owner, schema = input_schema }
+  local entry = { tool = tool, owner = owner, schema = input_schema,
+    label = ("tool '%s' (%s)"):format(tool.name, owner) }
   self.by_name[tool.name] = entry
   self.list[#self.list + 1] = {
     name = tool.name,
@@ -164,9 +166,7 @@ end
 
 -- Runs one call. Returns content, is_error; never raises.
 local function run_call(entry, call, context)
-  local ok, value, message = xpcall(entry.tool.run, function(err)
-    return err == M.CANCELLED and err or { message = err, traceback = debug.traceback("", 2) }
-  end, call.input, context)
+  local ok, value, message = protect.call(entry.label, entry.tool.run, call.input, context)
   if ok and value == nil and type(message) == "string" then
     return result_content("Error: " .. message), true -- `return nil, message`, as elsewhere
   elseif ok then
@@ -175,8 +175,8 @@ local function run_call(entry, call, context)
   elseif value == M.CANCELLED then
     return "Cancelled by the user before it was done.", true
   end
-  context.log("tool " .. call.name .. " failed: " .. tostring(value.message) .. value.traceback)
-  return result_content("Error: " .. tostring(value.message)), true
+  context.log(("tool %s failed: %s%s"):format(call.name, tostring(value), message))
+  return result_content("Error: " .. tostring(value)), true
 end
 
 --- What cancelling the wait of a running tool raises inside it. A tool that cleans up catches it
@@ -185,7 +185,7 @@ M.CANCELLED = setmetatable({}, { __tostring = function() return "cancelled by th
 
 local function summary(entry, call)
   if entry and entry.tool.summary and type(call.input) == "table" then
-    local ok, line = pcall(entry.tool.summary, call.input)
+    local ok, line = protect.call(entry.label, entry.tool.summary, call.input)
     return ok and type(line) == "string" and line or nil
   end
 end
