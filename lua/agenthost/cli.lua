@@ -6,6 +6,7 @@ local permission = require("agenthost.permission")
 local permission_rules = require("agenthost.permission_rules")
 local guard = require("agenthost.guard")
 local places = require("agenthost.places")
+local printed = require("agenthost.printed")
 local protect = require("agenthost.protect")
 local reactor = require("agenthost.reactor")
 local settings = require("agenthost.settings")
@@ -245,7 +246,8 @@ local function run_script(path, name, args)
     table.unpack(args))
   guard.watch(false)
   if not ok then
-    error(protect.explain(value), 0)
+    local explained = protect.explain(value)
+    error(explained == value and value or { message = explained }, 0)
   end
   return value
 end
@@ -345,6 +347,9 @@ local function run(parsed)
     base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
     session = id,
   })
+  parsed.printed = printed.new()
+  parsed.printed:install()
+  local to_stderr = parsed.printed.show
   local value = run_script(script, parsed.script, parsed.script_args)
   if value == nil then
     return 0
@@ -353,6 +358,8 @@ local function run(parsed)
       :format(script, type(value)) }, 0)
   end
   local code = run_agent(parsed, value)
+  parsed.printed.show = to_stderr -- the screen is gone
+  parsed.printed:finish()
   value:close()
   return code
 end

@@ -391,7 +391,7 @@ end
 
 --- Runs the conversation until the user leaves. Returns the exit code.
 ---@param agent agenthost.Agent
----@param options { verbose: boolean, prompt?: string }
+---@param options { verbose: boolean, prompt?: string, printed: agenthost.Printed }
 ---@return integer
 function M.run(agent, options)
   local editor <close> = assert(line.open({ prompt = "> ", history = history_path() }))
@@ -409,7 +409,12 @@ function M.run(agent, options)
   }, Repl)
   self.markdown = markdown.new({ width = screen.width,
     colour = screen.colour and defaults.ui.markdown })
+  local printed = options.printed
+  printed.all, printed.show = true, function(lines) screen:say(lines) end
   agent.on_event = function(event)
+    if event.type == "tool_end" then
+      printed:finish()
+    end
     self.status:on_event(event)
     show.event(self, event)
   end
