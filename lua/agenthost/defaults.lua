@@ -200,8 +200,8 @@ defaults.settings = {
 --- Code of plugins and scripts: what one call of it may take. See protect.lua.
 defaults.guard = {
   seconds = 5, -- of Lua between two waits; then it is stopped with an error
-  memory = 512 * 1024 * 1024, -- bytes of the whole Lua state; AGENTHOST_MEMORY (in MiB) overrides it
-  reserve = 32 * 1024 * 1024, -- bytes beyond that for agenthost itself, to go on and say so
+  memory = 1024 * 1024 * 1024, -- bytes of the whole Lua state; AGENTHOST_MEMORY (in MiB) overrides it
+  reserve = 64 * 1024 * 1024, -- bytes beyond that for agenthost itself, to go on and say so
   printed = 8192, -- bytes of a line that plugin code prints
   strikes = 3, -- failures in a row that switch a tool or handler off
 }

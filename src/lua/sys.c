@@ -323,6 +323,8 @@ static int sys_read_fd(lua_State *L)
     return 1;
 }
 
+static const char moved_stdout; /* its address is the key of the descriptor in the registry */
+
 /* move_stdout() -> fd | nil, message, code */
 static int sys_move_stdout(lua_State *L)
 {
@@ -337,12 +339,17 @@ static int sys_move_stdout(lua_State *L)
         return ah_push_failure(L, &err, NULL);
     }
     lua_pushinteger(L, fd);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &moved_stdout);
     return 1;
 }
 
 static int sys_write_fd(lua_State *L)
 {
-    int fd = check_fd(L, 1, INT_MAX);
+    bool moved =
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &moved_stdout) != LUA_TNIL && lua_rawequal(L, 1, -1);
+    lua_pop(L, 1);
+    int fd = moved ? (int)lua_tointeger(L, 1) : check_fd(L, 1, 2);
     size_t len;
     const char *text = ah_sys_check_text(L, 2, &len);
     int rc = ah_file_write_fd(fd, text, len);

@@ -88,7 +88,7 @@ describe("plugin code", function()
 
   it("that runs out of memory in one C function gets the same error", function()
     write_agent("return ('x'):rep(1 << 30)")
-    assert.matches("^it said: Error: not enough memory: .* limit of 512 MiB", run().stdout)
+    assert.matches("^it said: Error: not enough memory: .* limit of 1024 MiB", run().stdout)
   end)
 
   it("may run out of memory at load: one line says so", function()
