@@ -1,6 +1,7 @@
 #include "vm.h"
 
 #include "core/path.h"
+#include "load.h"
 #include "lua/guard.h"
 
 #include <errno.h>
@@ -163,6 +164,7 @@ static int set_up(lua_State *L)
     struct ah_services *services = lua_touserdata(L, 1);
     const struct ah_places *places = lua_touserdata(L, 2);
     luaL_openlibs(L);
+    ah_load_text_only(L);
     ah_services_set(L, services);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     luaL_setfuncs(L, c_modules, 0);

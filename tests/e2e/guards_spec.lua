@@ -161,4 +161,15 @@ describe("plugin code", function()
     assert.matches("no end", screen)
     assert.matches("agenthost ·", screen) -- nothing was erased
   end)
+
+  it("is not looked for relative to where somebody stands", function()
+    t.place:write("script.lua", "print(package.path) print(package.cpath)")
+    t.place:write("agenthost_relative.lua", "return 1")
+    local result = t:run({ "script.lua", env = {
+      LUA_PATH = "./?.lua;?.lua;/absolute/?.lua;;", LUA_CPATH = "./?.so;../?.so;;" } })
+    assert.matches("/absolute/?.lua", result.stdout, 1, true)
+    for entry in result.stdout:gmatch("[^;\n]+") do
+      assert.equal("/", entry:sub(1, 1), result.stdout)
+    end
+  end)
 end)
