@@ -63,8 +63,8 @@ static int search_text(lua_State *L)
     lua_pop(L, 1);
     const char *path = lua_tostring(L, -1);
     if (luaL_loadfilex(L, path, "t") != LUA_OK) {
-        return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s",
-                          lua_tostring(L, 1), path, lua_tostring(L, -1));
+        return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s", lua_tostring(L, 1),
+                          path, lua_tostring(L, -1));
     }
     lua_insert(L, -2);
     return 2;

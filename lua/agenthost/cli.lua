@@ -7,10 +7,12 @@ local permission_rules = require("agenthost.permission_rules")
 local guard = require("agenthost.guard")
 local places = require("agenthost.places")
 local printed = require("agenthost.printed")
+local project = require("agenthost.project")
 local protect = require("agenthost.protect")
 local reactor = require("agenthost.reactor")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
+local text = require("agenthost.text")
 
 local M = {}
 
@@ -38,6 +40,7 @@ run, with agenthost's modules at hand.
       --max-turns N        model calls of one run
       --max-budget-usd N   stop when the model calls have cost N US dollars
       --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
+      --trust-project      use the Lua code in .agenthost/ of this project, and remember that
       --cwd DIR            work there
       --verbose            say more on standard error
       --version, --help
@@ -67,8 +70,8 @@ end
 -- Adds the rules of a flag that may be given several times.
 local function add_rules(o, list, name, value)
   local rules = permission_rules.split(value)
-  for _, text in ipairs(rules) do
-    local rule, message = permission_rules.parse(text)
+  for _, rule_text in ipairs(rules) do
+    local rule, message = permission_rules.parse(rule_text)
     if not rule then
       usage("%s: %s", name, message)
     end
@@ -129,6 +132,7 @@ local flags = {
   ["--system-prompt"] = { value = true, set = function(o, v) o.system = v end },
   ["--append-system-prompt"] = { value = true, set = function(o, v) o.append_system = v end },
   ["--cwd"] = { value = true, set = function(o, v) o.cwd = v end },
+  ["--trust-project"] = { set = function(o) o.trust_project = true end },
   ["--verbose"] = { set = function(o) o.verbose = true end },
   ["--version"] = { set = function(o) o.version = true end },
   ["--help"] = { set = function(o) o.help = true end },
@@ -317,9 +321,26 @@ local function choose_session(parsed)
   return id, none
 end
 
+local function ask_to_trust(question)
+  sys.write_fd(2, question)
+  local answer = io.read("l")
+  return answer ~= nil and answer:lower():find("^%s*y") ~= nil
+end
+
+-- Puts the project's code first in the search order, if the user trusts it.
+local function open_project(parsed)
+  local note = project.open(assert(sys.realpath(".")), {
+    trust = parsed.trust_project,
+    ask = not parsed.print and sys.isatty(0) and sys.isatty(1) and ask_to_trust or nil,
+  })
+  if note then
+    sys.write_fd(2, "agenthost: " .. text.clean(note) .. "\n")
+  end
+end
+
 local function run(parsed)
-  local model = find_model(parsed.model or sys.getenv("AGENTHOST_MODEL"))
-  local script = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
+  parsed.model = find_model(parsed.model or sys.getenv("AGENTHOST_MODEL"))
+  parsed.path = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
   if parsed.cwd then
     local ok, message = sys.chdir(parsed.cwd)
     if not ok then
@@ -330,32 +351,42 @@ local function run(parsed)
   if not ok then
     error({ message = problem }, 0) -- it has file and line; the way there is of no use
   end
-  local id, none = choose_session(parsed)
+  local none
+  parsed.session, none = choose_session(parsed)
   if none then
     return 0
   end
+  open_project(parsed)
+  -- The project may bring its own copy of any module.
+  return (project.reload_modules() and require("agenthost.cli") or M).run_script(parsed)
+end
+
+--- Runs the script of the command line, and the agent that it returns.
+---@param parsed table with `path`, `model` and `session`
+---@return integer code
+function M.run_script(parsed)
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
   require("agenthost.agent_base").override({
-    model = model,
+    model = parsed.model,
     max_turns = parsed.max_turns,
     system = parsed.system,
     append_system = parsed.append_system,
     permissions = { mode = parsed.permission_mode, allow = parsed.allow, deny = parsed.deny },
     max_budget_usd = parsed.max_budget_usd,
-    base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
-    session = id,
+    base_dir = parsed.script and parsed.path:match("^(.*)/") or sys.cwd(),
+    session = parsed.session,
   })
   parsed.printed = printed.new()
   parsed.printed:install()
   local to_stderr = parsed.printed.show
-  local value = run_script(script, parsed.script, parsed.script_args)
+  local value = run_script(parsed.path, parsed.script, parsed.script_args)
   if value == nil then
     return 0
   elseif not is_agent(value) then
     error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
-      :format(script, type(value)) }, 0)
+      :format(parsed.path, type(value)) }, 0)
   end
   local code = run_agent(parsed, value)
   parsed.printed.show = to_stderr -- the screen is gone

@@ -18,7 +18,8 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
--- Where a plugin named `name` is: a path when it looks like one, else the user's folder, then ours.
+-- Where a plugin named `name` is: a path when it looks like one, else in the project's folder (when
+-- that is trusted), the user's, then ours.
 local function find(name, base_dir)
   local candidates
   if name:find("^%.%.?/") then
@@ -27,6 +28,9 @@ local function find(name, base_dir)
     candidates = { name }
   else
     candidates = { places.config .. "/plugins/" .. name, places.share .. "/plugins/" .. name }
+    if places.project then
+      table.insert(candidates, 1, places.project .. "/plugins/" .. name)
+    end
   end
   local tried = {}
   for _, path in ipairs(candidates) do
@@ -38,7 +42,9 @@ local function find(name, base_dir)
       tried[#tried + 1] = file
     end
   end
-  error(("plugin '%s' is not there; looked for %s"):format(name, table.concat(tried, ", ")), 0)
+  error(("plugin '%s' is not there; looked for %s%s"):format(name, table.concat(tried, ", "),
+    places.untrusted and ("; not in %s, which is not trusted (--trust-project)"):format(
+      places.untrusted) or ""), 0)
 end
 
 local function load_file(path)

@@ -1,8 +1,8 @@
 --- Calls into code of plugins and scripts: bounded, and with errors that point at the user's line.
 ---
 --- Between two waits such code may run for defaults.guard.seconds; the memory of the Lua state is
---- bounded. This keeps a mistake from taking the host along. It is no sandbox: plugins are code that
---- the user trusts, with all the rights of the user.
+--- bounded. This keeps a mistake from taking the host along. It is no sandbox: plugins are code
+--- that the user trusts, and they have all the rights of the user.
 local defaults = require("agenthost.defaults")
 local guard = require("agenthost.guard")
 local places = require("agenthost.places")

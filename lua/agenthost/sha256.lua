@@ -3,8 +3,8 @@ local M = {}
 
 local MASK <const> = 0xffffffff
 
--- The first 32 bits of the fractional parts of the square roots of the first 8 primes, and of the cube
--- roots of the first 64.
+-- The first 32 bits of the fractional parts of the square roots of the first 8 primes, and of the
+-- cube roots of the first 64.
 local START <const> = {
   0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 }
