@@ -43,8 +43,8 @@ describe("the Lua code of a project", function()
     local result = run()
     assert.equal(1, result.code)
     assert.equal("", result.stdout)
-    assert.matches("^agenthost: the Lua code in [^\n]*/.agenthost is not used %(plugins/mine.lua%): "
-      .. "[^\n]*%-%-trust%-project\n", result.stderr)
+    assert.matches("^agenthost: the Lua code in [^\n]*/.agenthost is not used "
+      .. "%(plugins/mine.lua%): [^\n]*%-%-trust%-project\n", result.stderr)
     assert.matches("plugin 'mine' is not there; [^\n]*not trusted %(%-%-trust%-project%)",
       result.stderr)
     assert.is_nil(t.place:read("ran"))

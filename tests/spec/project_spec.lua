@@ -24,7 +24,7 @@ describe("agenthost.project", function()
     return temp.write(dir .. "/" .. name, content or "return 1")
   end
 
-  -- Opens the project, with a user who answers so. Returns the note, and the folder when it is used.
+  -- Opens the project, with a user who answers so. Returns the note, and the folder that is used.
   local function open(answer, cwd)
     package.path, places.project, places.untrusted = path, nil, nil
     local note = project.open(cwd or dir, answer ~= nil and { ask = function(question)
