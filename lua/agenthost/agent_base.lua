@@ -1,5 +1,5 @@
---- What the agent loop stands on: making an agent, its conversation, tasks and events.
-local async = require("agenthost.async")
+--- Making an agent. What its loop stands on: agent_run.lua; its tasks: agent_tasks.lua.
+local agent_run = require("agenthost.agent_run")
 local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
@@ -7,21 +7,20 @@ local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
-local plugin = require("agenthost.plugin")
+local plugins = require("agenthost.plugins")
 local prompt = require("agenthost.prompt")
-local protect = require("agenthost.protect")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
 local resume = require("agenthost.resume")
-local retry = require("agenthost.retry")
 local session = require("agenthost.session")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
+local tool_jobs = require("agenthost.tool_jobs")
 local tools = require("agenthost.tools")
 local usage = require("agenthost.usage")
 
----@class agenthost.AgentBase
+---@class agenthost.AgentBase: agenthost.AgentRun
 ---@field queue agenthost.Queue its notices
 ---@field conversation agenthost.Conversation
 ---@field session agenthost.Session
@@ -29,6 +28,8 @@ local usage = require("agenthost.usage")
 ---@field compaction agenthost.Compaction
 ---@field earlier? agenthost.Earlier the tasks of earlier hosts, when the session was resumed
 ---@field tools agenthost.Tools
+---@field commands agenthost.Command[] of its plugins
+---@field plugins agenthost.Plugins
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
@@ -39,322 +40,13 @@ local usage = require("agenthost.usage")
 ---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
 ---  answer; a user interface sets it. Without it what would be asked is refused
 ---@field on_event? fun(event: table) what a user interface listens to
-local Base = {}
+local Base = setmetatable({}, { __index = agent_run.methods })
 
--- ---- for the loop ------------------------------------------------------------------------------
-
--- Runs fn in a job that `interrupt` can cancel. Returns false when it was, else true and what fn
--- returned. Cancelling whoever waits here, the run inside a tool for example, does the same.
-function Base:interruptible(fn)
-  self.activity = async.spawn(fn)
-  local job = self.activity
-  local results = table.pack(pcall(job.wait, job))
-  if not job.done then
-    self.interrupted = true
-    job:cancel(results[2])
-    results = table.pack(pcall(job.wait, job))
-  end
-  self.activity = nil
-  if results[1] then
-    return table.unpack(results, 1, results.n)
-  elseif results[2] ~= tools.CANCELLED then
-    error(type(results[2]) == "string" and job.traceback or results[2], 0)
-  end
-  return false
-end
-
---- One try of a model call, if the budget has room for it. What it used counts, however it ends.
----@param request agenthost.Request
----@param on_event fun(event: table)
----@return agenthost.Reply? reply nil, message, code, details
-function Base:ask_model(request, on_event)
-  local ok, message, code = self.usage:check(self.provider, self.max_budget_usd)
-  if not ok then
-    return nil, message, code
-  end
-  local call <close> = self.usage:start(self.provider)
-  return call:done(self.provider:stream(request, function(event)
-    call:event(event)
-    on_event(event)
-  end))
-end
-
---- A model call beside the conversation. Its tokens count; nothing of it is shown.
----@param request agenthost.Request
----@return agenthost.Reply? reply nil, message, code, details
-function Base:call_beside(request)
-  local ok, reply, message, code, details = self:interruptible(function()
-    return retry.call(function()
-      return self:ask_model(request, function() end)
-    end, defaults.retry, function(wait)
-      self:emit({ type = "retry", wait = wait })
-    end, function(wait, left)
-      self:emit({ type = "retry_tick", wait = wait, left = left })
-    end)
-  end)
-  if not ok then
-    return nil, "interrupted by the user", "INTERRUPTED"
-  end
-  return reply, message, code, details
-end
-
---- Makes the conversation shorter, at once and as far as it goes. Only between runs.
----@param focus? string what is to be kept above all
----@return agenthost.CompactionEvent? event nil, message, code; NOTHING: there is nothing to shorten
-function Base:compact(focus)
-  if self.activity then
-    error("the agent is working: compact the conversation when it is done", 2)
-  elseif not async.inside() then
-    return async.run(self.compact, self, focus)
-  end
-  self.interrupted = false
-  return self.compaction:compact("asked", focus)
-end
-
---- Stops the model call or the wait for foreground tools that is under way; background tasks go on.
---- The run then ends with the code INTERRUPTED.
----@return boolean whether there was something to stop
-function Base:interrupt()
-  if not self.activity then
-    return false
-  end
-  self.interrupted = true
-  self.activity:cancel(tools.CANCELLED)
-  return true
-end
-
--- The ids of the tasks whose ends are in flight.
-local function ends_in_flight(self)
-  local ids = {}
-  for _, notice in ipairs(self.queue:in_flight()) do
-    if notice.kind == "task" or notice.kind == "earlier" then
-      ids[#ids + 1] = notice.task
-    end
-  end
-  return ids
-end
-
---- Appends a user message that tells the ends which are in flight in the queue. They are
---- acknowledged when it is on disk, and go back when it cannot be written. Their ids stand in the
---- same line: should the host die in between, the next one knows that they were told.
-function Base:append_and_ack(blocks)
-  local ids = ends_in_flight(self)
-  self.telling = #ids > 0 and ids or nil
-  local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
-  self.telling = nil
-  if not ok then
-    self.queue:requeue()
-    self.inbox:put_back()
-    error(err, 0)
-  end
-  self.inbox:kept()
-  local acked, message = self.queue:ack()
-  if not acked then
-    self:emit({ type = "log", text = message })
-  end
-  if self.earlier then
-    self.earlier:delivered(ids)
-  end
-  self:emit_message()
-end
-
---- Says something to the model, as the user: it is told before the next model call, also while the
---- agent works (steering). `run` is what makes an idle agent listen.
----@param input string|table[] text or content blocks
----@param opts? { hold?: boolean } hold: it waits for whatever else starts a run
-function Base:say(input, opts)
-  self.inbox:say(type(input) == "string" and { { type = "text", text = input } } or input, opts)
-end
-
---- Every tool call gets a result, also when a run broke off before there was one (a full disk, an
---- error in a tool's context): without it no later request would be valid.
-function Base:answer_open_calls()
-  if not self.open_calls then
-    return
-  end
-  local results = {}
-  for i, call in ipairs(self.open_calls) do
-    results[i] = {
-      type = "tool_result",
-      tool_use_id = call.id,
-      content = "Error: the run broke off before the result was kept.",
-      is_error = true,
-    }
-  end
-  self:append("user", results)
-  self.open_calls = nil
-end
-
--- What was shown of a reply that the user stopped stays in the conversation.
-function Base:keep_partial(text)
-  if text:find("%S") then
-    self:append("assistant", { { type = "text", text = text } })
-    self:append("user", { { type = "text", text = "[The user stopped this reply.]" } })
-  end
-end
-
--- What was shown of a failed call does not count: the session says so, and whoever listens. Takes
--- the texts that were shown, and returns an empty list for the next ones.
-function Base:discard(shown, failure)
-  local text = table.concat(shown)
-  if text:find("%S") then
-    local discarded = { length = utf8.len(text) or #text, reason = failure.message,
-      code = failure.code }
-    self.session:append("discarded", discarded)
-    self:emit({ type = "discarded", discarded = discarded })
-  end
-  return {}
-end
-
--- Sorts out what a reply asks for.
-function Base:take_reply(reply)
-  local texts, calls = {}, {}
-  for _, block in ipairs(reply.content) do
-    if block.type == "text" then
-      texts[#texts + 1] = block.text
-    elseif block.type == "tool_use" then
-      calls[#calls + 1] = block
-    end
-  end
-  -- A reply that was cut off: what its last call was to be nobody knows.
-  local cut = reply.stop_reason == "max_tokens"
-    or reply.stop_reason == "model_context_window_exceeded"
-  local last = calls[#calls]
-  if cut and last and last == reply.content[#reply.content] then
-    calls[#calls] = { id = last.id, name = last.name, input = last.input, incomplete = true }
-  end
-  if #reply.content == 0 and reply.stop_reason ~= "end_turn" then
-    local why = reply.stop_details and reply.stop_details.explanation or "its reply is empty"
-    return nil, ("the model stopped with %s: %s"):format(reply.stop_reason, why),
-      reply.stop_reason:upper()
-  end
-  reply.text, reply.calls = table.concat(texts), calls
-  self:emit({ type = "reply", reply = reply })
-  return reply
-end
-
-function Base:append(role, blocks)
-  self.conversation:append(role, blocks)
-  self:emit_message()
-end
-
--- Tells of the newest piece of the conversation.
-function Base:emit_message()
-  local pieces = self.conversation.pieces
-  self:emit({ type = "message", role = pieces[#pieces].role, piece = pieces[#pieces] })
-end
-
-function Base:emit(event)
-  if self.on_event then
-    self.on_event(event)
-  end
-end
-
---- What a tool gets as its second argument.
----@class agenthost.ToolContext
----@field agent agenthost.Agent
----@field id string of the tool call
----@field cwd string
----@field root agenthost.sys.Root the workspace: files, confined to cwd
----@field run_task fun(command: string|string[], opts?: table): agenthost.Task runs a command of the
----  agent's: in its directory, with defaults.task.env, its end told to its queue if `notify`
----@field list_tasks fun(): agenthost.Task[] the tasks of this agent, oldest first
----@field find_task fun(id: string): agenthost.Task? one of them
----@field notify fun(text: string, fields?: table) puts a notice into the agent's queue
----@field log fun(text: string)
-function Base:tool_context(call)
-  return {
-    agent = self,
-    id = call.id,
-    cwd = self.cwd,
-    root = self.root,
-    run_task = function(command, opts) return self:run_task(command, opts) end,
-    list_tasks = function() return self:list_tasks() end,
-    find_task = function(id) return self:find_task(id) end,
-    notify = function(text, fields) return self:notify(text, fields) end,
-    log = function(text) self:emit({ type = "log", text = text }) end,
-  }
-end
-
---- Puts a notice into the agent's queue.
----@param text string
----@param fields? table more of the notice; `kind` is "plugin" unless given
----@return integer? seq nil, message, code when the queue is full
-function Base:notify(text, fields)
-  local one = { kind = "plugin", text = text }
-  for name, value in pairs(fields or {}) do
-    one[name] = value
-  end
-  return self.queue:push(one)
-end
-
---- Runs a command as a task of this agent. Options as in `task.run`; `notify` is off unless given.
----@return agenthost.Task raises when it cannot be made
-function Base:run_task(command, opts)
-  local all = { cwd = self.cwd, queue = self.queue, notify = false, shell = self.shell }
-  for name, value in pairs(opts or {}) do
-    all[name] = value
-  end
-  if type(all.cwd) == "string" and all.cwd:sub(1, 1) ~= "/" then
-    all.cwd = self.cwd .. "/" .. all.cwd
-  end
-  all.env = {}
-  for _, env in ipairs({ defaults.task.env, opts and opts.env or {} }) do
-    for name, value in pairs(env) do
-      all.env[name] = value
-    end
-  end
-  task.set_dir(self.session.dir)
-  local made, message = task.run(command, all)
-  if not made then
-    error(message, 0)
-  end
-  self.task_ids[made.id] = true
-  return made
-end
-
--- Those that this host runs or has run, as far as it still knows them.
-local function own_tasks(self)
-  local mine = {}
-  for _, one in ipairs(task.list()) do
-    if self.task_ids[one.id] then
-      mine[#mine + 1] = one
-    end
-  end
-  return mine
-end
-
---- The tasks of this agent that are still known, oldest first; those that earlier hosts have
---- started in its session are among them.
----@return agenthost.Task[]
-function Base:list_tasks()
-  local all, mine = self.earlier and self.earlier:tasks() or {}, own_tasks(self)
-  return table.move(mine, 1, #mine, #all + 1, all)
-end
-
---- One of them, or nil.
----@param id string
----@return agenthost.Task?
-function Base:find_task(id)
-  return self.task_ids[id] and task.get(id) or self.earlier and self.earlier:find(id) or nil
-end
-
---- Those that this host runs and that owe a notice. What has outlived an earlier host is nothing to
---- wait for, and outlives this one, too.
----@return agenthost.Task[]
-function Base:pending_tasks()
-  local pending = {}
-  for _, one in ipairs(own_tasks(self)) do
-    local _, state = one:status()
-    if not state.ended and state.notify then
-      pending[#pending + 1] = one
-    end
-  end
-  return pending
-end
-
---- Closes what the agent holds: its session file, its queue, its workspace.
+--- Closes what the agent holds: its plugins, its session file, its queue, its workspace.
 function Base:close()
+  self:fire("session.end", { id = self.session.id })
+  self.plugins:close()
+  self.tool_jobs:close()
   if self.earlier then
     self.earlier:close()
   end
@@ -362,8 +54,6 @@ function Base:close()
   self.queue:close()
   self.root:close()
 end
-
--- ---- making one --------------------------------------------------------------------------------
 
 local M = { methods = Base }
 
@@ -380,40 +70,6 @@ local overrides = {}
 ---@param values table
 function M.override(values)
   overrides = values
-end
-
-local function plugin_context(self, source, plugin_options)
-  return {
-    cwd = self.cwd,
-    options = plugin_options,
-    tool = function(tool) self.tools:add(tool, source) end,
-    command = function(command) self:add_command(command, source) end,
-    prompt = function(part) self.added_prompts[#self.added_prompts + 1] = part end,
-    note = function(line) self.notes[#self.notes + 1] = line end,
-    notify = function(text, fields) return self:notify(text, fields) end,
-    log = function(text) self:emit({ type = "log", text = text }) end,
-  }
-end
-
-local COMMAND <const> = { name = "string", help = "string", run = "function" }
-
-function Base:add_command(command, source)
-  for field, wanted in pairs(COMMAND) do
-    if type(command) ~= "table" or type(command[field]) ~= wanted then
-      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
-    end
-  end
-  if not command.name:find("^%l[%w_-]*$") then
-    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
-  end
-  for _, known_command in ipairs(self.commands) do
-    if known_command.name == command.name then
-      error(("%s: there is a command /%s already"):format(source, command.name), 0)
-    end
-  end
-  local guarded = { run = protect.wrap(("command /%s (%s)"):format(command.name, source),
-    command.run) }
-  table.insert(self.commands, setmetatable(guarded, { __index = command }))
 end
 
 local function open_workspace(self, cwd)
@@ -441,12 +97,11 @@ local function open_session(self, id)
   task.set_max_running(defaults.task.max_running)
 end
 
-local function check_budget(self)
-  local budget = self.max_budget_usd
+local function check_budget(self, its_provider, budget)
   if budget ~= nil and (type(budget) ~= "number" or budget <= 0) then
     error("max_budget_usd: expected a number of US dollars above 0", 0)
   end
-  local ok, message = self.usage:check(self.provider, budget)
+  local ok, message = self.usage:check(its_provider, budget)
   if not ok then
     error(message, 0)
   end
@@ -458,44 +113,139 @@ local function check_list(name, value)
   end
 end
 
-local function load_tools(self, opts, base_dir)
+-- Sets up plugins beside those that are live.
+local function prepare_plugins(self, opts, base_dir, is_stale)
   check_list("plugins", opts.plugins)
   check_list("tools", opts.tools)
-  for _, spec in ipairs(opts.plugins or {}) do
-    plugin.load(spec, base_dir, function(source, plugin_options)
-      return plugin_context(self, source, plugin_options)
-    end)
-  end
-  for _, tool in ipairs(opts.tools or {}) do
-    self.tools:add(tool, "the agent script")
-  end
+  return self.plugins:prepare({ specs = opts.plugins or {}, tools = opts.tools,
+    base_dir = base_dir }, is_stale)
 end
 
-local function set_permissions(self, given)
-  self.permission = permission.new({
+-- Makes them live. Returns what they have to say to the user.
+local function swap_plugins(self, candidate)
+  local notes = {}
+  for _, record in ipairs(self.plugins:swap(candidate)) do
+    table.move(record.notes, 1, #record.notes, #notes + 1, notes)
+  end
+  return notes
+end
+
+local function new_permission(self, given)
+  return permission.new({
     cwd = self.cwd,
     sources = { overrides.permissions or {}, given or {}, settings.load().permissions or {} },
   })
-  self.tools.permission = self.permission
+end
+
+local function set_permission(self, made)
+  self.permission = made
+  self.tools.permission = made
 end
 
 -- What the model is told before the conversation begins.
-local function build_prompt(self, opts)
+local function prompt_parts(self, opts, model, candidate)
+  local added, names = self.plugins:prompts(candidate)
   if overrides.append_system then
-    table.insert(self.added_prompts,
-      { source = "--append-system-prompt", text = overrides.append_system })
+    table.insert(added, { source = "--append-system-prompt", text = overrides.append_system })
   end
-  self.prompt_parts = prompt.parts(overrides.system or opts.system, {
+  return prompt.parts(overrides.system or opts.system, {
     cwd = self.cwd,
     os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
-  }, { instructions = opts.instructions, added = self.added_prompts })
-  self.system = prompt.join(self.prompt_parts)
-  for _, part in ipairs(self.prompt_parts) do
-    self.notes[#self.notes + 1] = part.note
-  end
+    model = model,
+    tools = names,
+  }, { instructions = opts.instructions, added = added })
 end
+
+local function set_prompt(self, parts)
+  self.prompt_parts, self.system = parts, prompt.join(parts)
+end
+
+-- The value of an option: of the command line, of the script, or the default.
+local function option(opts, name, default)
+  if overrides[name] ~= nil then
+    return overrides[name]
+  end
+  return opts[name] ~= nil and opts[name] or default
+end
+
+-- What needs no more than being set.
+local function set_simple(self, opts)
+  self.max_turns = option(opts, "max_turns", defaults.run.max_turns)
+  self.max_tokens = option(opts, "max_tokens", defaults.run.max_tokens)
+  self.max_budget_usd = option(opts, "max_budget_usd")
+  self.extra, self.tool_choice = opts.extra, opts.tool_choice
+  self.made_with = opts
+end
+
+-- ---- another script --------------------------------------------------------------------------
+
+local capturing = false
+
+--- For reload.lua: runs an agent script up to its call of `agent.new`.
+---@param fn fun()
+---@return table opts of that call; raises what the script raises
+function M.capture(fn)
+  capturing = {}
+  local mine = capturing
+  local ok, err = pcall(fn)
+  capturing = false
+  if not mine.opts then
+    error(ok and "it does not make an agent any more" or err, 0)
+  end
+  return mine.opts
+end
+
+local RESTART <const> = { "cwd", "base_dir", "session" }
+
+local function provider_for(self, opts)
+  if opts.provider and opts.provider ~= self.made_with.provider then
+    return opts.provider
+  elseif opts.model ~= self.made_with.model and overrides.model == nil then
+    return provider.new(opts.model, opts.base_dir or overrides.base_dir or self.cwd)
+  end
+  return self.provider
+end
+
+--- Makes the agent as if it had been made with other options; what it does goes on. Raises when
+--- something in them is wrong; then nothing has changed.
+---@param opts table as for `new`
+---@param is_stale fun(record: agenthost.PluginRecord): boolean plugins that are loaded anew
+---@return string[] notes for the user
+function Base:reconfigure(opts, is_stale)
+  local old = self.made_with
+  inbox.check_policy(opts.on_notice)
+  local permissions = not plugins.same(opts.permissions, old.permissions)
+    and new_permission(self, opts.permissions)
+  local its_provider = provider_for(self, opts)
+  if its_provider ~= self.provider or opts.max_budget_usd ~= old.max_budget_usd then
+    check_budget(self, its_provider, option(opts, "max_budget_usd"))
+  end
+  local candidate = prepare_plugins(self, opts, self.plugins.list.base_dir, is_stale)
+  local ok, parts = pcall(prompt_parts, self, opts, its_provider.model, candidate)
+  local notes
+  if ok then
+    ok, notes = pcall(swap_plugins, self, candidate)
+  end
+  if not ok then
+    self.plugins:drop(candidate)
+    error(notes or parts, 0)
+  end
+  set_prompt(self, parts)
+  set_simple(self, opts)
+  self.provider, self.inbox.policy = its_provider, opts.on_notice or "wake"
+  if permissions then
+    permissions:take_over(self.permission)
+    set_permission(self, permissions)
+  end
+  for _, name in ipairs(RESTART) do
+    if opts[name] ~= old[name] then
+      notes[#notes + 1] = ("`%s` counts from the next start on"):format(name)
+    end
+  end
+  return notes
+end
+
+-- ---- making one --------------------------------------------------------------------------------
 
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
@@ -515,39 +265,44 @@ end
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
-  local function option(name, default)
-    if overrides[name] ~= nil then
-      return overrides[name]
-    end
-    return opts[name] ~= nil and opts[name] or default
+  if capturing then
+    capturing.opts = opts
+    error("captured", 0)
   end
   local self = setmetatable({
-    max_turns = option("max_turns", defaults.run.max_turns),
-    max_tokens = option("max_tokens", defaults.run.max_tokens),
-    extra = opts.extra,
-    tool_choice = opts.tool_choice,
-    max_budget_usd = option("max_budget_usd"),
-    made_with = opts,
     commands = {},
     task_ids = {},
     notes = {},
-    added_prompts = {},
     queue = queue.new(),
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
+  set_simple(self, opts)
   self.compaction = compaction.new(self)
-  self.emitter = function(event) self:emit(event) end
-  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
-  open_workspace(self, option("cwd", sys.cwd()))
-  open_session(self, option("session"))
+  self.emitter = function(event)
+    self.reloader:on_event(event)
+    self:emit(event)
+  end
+  self.plugins = plugins.new(self)
+  self.tools.events = self.plugins.events
+  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
+    function(line) self:warn(line) end)
+  self.tools.jobs = self.tool_jobs
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
+  open_workspace(self, option(opts, "cwd", sys.cwd()))
+  open_session(self, option(opts, "session"))
   overrides.session = nil -- one agent has it
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
-  load_tools(self, opts, base_dir)
-  set_permissions(self, opts.permissions)
-  self.provider = opts.provider or provider.new(option("model"), base_dir)
-  check_budget(self)
-  build_prompt(self, opts)
+  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
+    function() return false end))
+  set_permission(self, new_permission(self, opts.permissions))
+  self.provider = opts.provider or provider.new(option(opts, "model"), base_dir)
+  check_budget(self, self.provider, self.max_budget_usd)
+  set_prompt(self, prompt_parts(self, opts, self.provider.model))
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
+  self.reloader = require("agenthost.reload").new(self)
   return self
 end
 
@@ -570,6 +325,7 @@ function Base:switch_session(id)
     return nil, tostring(made)
   end
   made.usage:go_on(self.usage)
+  made.reloader.script = self.reloader.script
   return setmetatable(made, getmetatable(self))
 end
 

@@ -116,6 +116,7 @@ function M.wait_any(keys, timeout)
   if job.cancel_reason ~= nil then
     local reason = job.cancel_reason
     job.cancel_reason = nil -- told once: what cleans up may wait again
+    job.cancelled_by = reason
     error(reason, 0)
   end
   return job.woken_by
@@ -139,6 +140,26 @@ end
 ---@return boolean
 function M.inside()
   return job_of[coroutine.running()] ~= nil
+end
+
+--- How many jobs there are that have begun and wait, or are about to run: for tests of what is left
+--- over.
+---@return integer
+function M.count()
+  local count = #ready
+  for _ in pairs(parked) do
+    count = count + 1
+  end
+  return count
+end
+
+--- Whether an error that was caught is what cancelling this job has raised: then it is to be raised
+--- again.
+---@param err any
+---@return boolean
+function M.is_cancellation(err)
+  local job = job_of[coroutine.running()]
+  return err ~= nil and job ~= nil and rawequal(job.cancelled_by, err)
 end
 
 local function body(job, fn, ...)

@@ -388,6 +388,7 @@ function M.run_script(parsed)
     error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
       :format(parsed.path, type(value)) }, 0)
   end
+  value.reloader:follow(script, parsed.script_args)
   local code = run_agent(parsed, value)
   parsed.printed.show = to_stderr -- the screen is gone
   parsed.printed:finish()

@@ -55,6 +55,24 @@ defaults.instructions = {
   max_total = 64 * 1024, -- of all of them
 }
 
+--- Plugins, and what is looked at to reload them.
+defaults.plugin = {
+  max_file = 1024 * 1024, -- bytes of one file of Lua or of a prompt
+  max_state = 256 * 1024, -- bytes of ctx.state as JSON
+  max_timers = 100, -- of one plugin
+  min_timer = 0.05, -- seconds
+  teardown = 5, -- seconds that jobs of an unloaded plugin may take to end
+  max_overrides = 1000, -- Lua files below ~/.config/agenthost/lua that are looked at
+  max_edited = 1000, -- files whose editing by the model is remembered
+}
+
+--- Tools that are Lua functions. Times in seconds.
+defaults.tool = {
+  timeout = 3600, -- one call, unless the tool says otherwise
+  grace = 5, -- that a call which is stopped may take to clean up
+  max_background = 64, -- calls of tools with `background = true` that run at once
+}
+
 --- Agent Skills.
 defaults.skills = {
   max = 100, -- skills in the catalogue

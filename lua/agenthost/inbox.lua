@@ -23,20 +23,28 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 local Inbox = {}
 Inbox.__index = Inbox
 
----@param queue agenthost.Queue
----@param policy? agenthost.NoticePolicy
----@param emit fun(event: table) told { type = "log", text } of a policy that fails, and
----  { type = "held", runs } when notices have started too many runs in a row
----@return agenthost.Inbox
-function M.new(queue, policy, emit)
+--- Raises unless it is a policy, or nil.
+---@param policy any
+function M.check_policy(policy)
   if policy ~= nil and type(policy) ~= "function" and not VERDICTS[policy] then
     error(("on_notice: expected wake, merge, hold, drop or a function, got %s"):format(
       tostring(policy)), 0)
   end
+end
+
+---@param queue agenthost.Queue
+---@param policy? agenthost.NoticePolicy
+---@param emit fun(event: table) told { type = "log", text } of a policy that fails, and
+---  { type = "held", runs } when notices have started too many runs in a row
+---@param events? agenthost.Events plugins that decide before the policy does
+---@return agenthost.Inbox
+function M.new(queue, policy, emit, events)
+  M.check_policy(policy)
   return setmetatable({
     queue = queue,
     policy = policy or "wake",
     emit = emit,
+    events = events,
     said = {}, -- blocks of the user's
     taken = {}, -- those of them that are being written
     notices = {}, -- { notice, verdict, time } in flight in the queue
@@ -45,6 +53,28 @@ function M.new(queue, policy, emit)
     runs_alone = 0, -- since the user has said something
     changed = {},
   }, Inbox)
+end
+
+local function copy(notice)
+  local made = {}
+  for field, value in pairs(notice) do
+    made[field] = value
+  end
+  return made
+end
+
+-- What plugins say to a notice: a verdict, or nil; and the notice, with their text in it if they
+-- have put one in place of its own.
+local function ask_plugins(self, notice)
+  if not self.events or not self.events:handled("notice") then
+    return nil, notice
+  end
+  local event = self.events:fire("notice", { notice = copy(notice) })
+  if event.text then
+    notice = copy(notice)
+    notice.instead = event.text
+  end
+  return event.decision, notice
 end
 
 local function judge(self, notice)
@@ -69,14 +99,23 @@ local function sort(self)
   if self.earlier then
     drained = self.earlier:fill(drained)
   end
+  local cancelled
   for _, notice in ipairs(drained) do
-    local verdict = judge(self, notice)
+    local verdict
+    if cancelled == nil then
+      local ok, decision, other = pcall(ask_plugins, self, notice)
+      verdict, notice, cancelled = ok and decision, ok and other or notice, not ok and decision or nil
+    end
+    verdict = verdict or judge(self, notice)
     if verdict ~= "drop" then
       table.insert(self.notices, { notice = notice, verdict = verdict, time = sys.now() })
     end
   end
   if #drained > 0 and #self.notices == 0 then
     self.queue:ack()
+  end
+  if cancelled ~= nil then
+    error(cancelled, 0)
   end
 end
 

@@ -105,7 +105,21 @@ function M.new(opts)
     self.mode = self.mode or source.mode
   end
   self.mode = self.mode or "default"
+  self.given = { mode = self.mode, deny = #self.deny, ask = #self.ask, allow = #self.allow }
   return self
+end
+
+--- Takes over from the permissions that held so far what has become of them in this session: rules
+--- that were added, a mode that was chosen, what was refused.
+---@param other agenthost.Permission
+function Permission:take_over(other)
+  for _, list in ipairs(LISTS) do
+    table.move(other[list], other.given[list] + 1, #other[list], #self[list] + 1, self[list])
+  end
+  if other.mode ~= other.given.mode then
+    self.mode = other.mode
+  end
+  self.edits_granted, self.denials = other.edits_granted, other.denials
 end
 
 --- Changes the mode; questions that are open stay open.

@@ -147,6 +147,15 @@ add("permissions", "[MODE]", "what tools may do; another mode: " .. MODES, funct
   return table.concat(permission:describe(), "\n")
 end)
 
+add("reload", "[all]", "load what has changed of plugins, prompts, the agent script and modules; "
+  .. "all: plugins and the prompt in any case", function(repl, what)
+  if what ~= "" and what ~= "all" then
+    return nil, "/reload takes nothing or `all`"
+  end
+  local lines = repl.agent.reloader:refresh({ asked = true, all = what == "all" })
+  return #lines == 0 and "nothing has changed" or "" -- what happened are events
+end, true)
+
 add("edit", nil, "write the message in $EDITOR", function(repl, argument)
   return repl:edit(argument)
 end)

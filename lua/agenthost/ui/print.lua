@@ -70,7 +70,9 @@ function Print:on_event(event)
     self.turns = self.turns + 1
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
-  elseif event.type == "log" and self.options.verbose then
+  elseif event.type == "warning" then
+    say(one_line(event.text))
+  elseif (event.type == "log" or event.type == "reload") and self.options.verbose then
     say(event.text)
   elseif event.type == "tool_end" and self.options.verbose then
     say(("%s %s (%.1f s)%s"):format(event.call.name, event.call.summary or "", event.call.seconds,
@@ -107,7 +109,13 @@ function Print:stop_tasks()
       task.id, self.options.wait_tasks, one_line(task.command)))
     task:kill({ by = "agenthost, at --wait-tasks" })
   end
-  return #pending
+  local calls = self.agent.tool_jobs:list()
+  for _, call in ipairs(calls) do
+    say(("stopped %s at the bound of %g s (--wait-tasks): %s %s"):format(
+      call.id, self.options.wait_tasks, call.name, one_line(call.summary or "")))
+    self.agent.tool_jobs:cancel(call.id)
+  end
+  return #pending + #calls
 end
 
 -- The run, and a further one for every notice, until no task owes one.
@@ -117,7 +125,7 @@ function Print:converse(prompt)
   local deadline = sys.now() + self.options.wait_tasks
   local stopped = false
   while result do
-    if #agent.queue == 0 and #agent:pending_tasks() > 0
+    if #agent.queue == 0 and agent:owed() > 0
       and not agent.queue:wait(math.max(0, deadline - sys.now())) then
       stopped, self.stopped = true, self:stop_tasks()
       agent.queue:wait(30)
@@ -240,6 +248,7 @@ function M.run(agent, prompt, options)
     end
     signals.watch({ "INT", "TERM", "HUP" }, function(name) self:on_signal(name) end)
     self.main = async.spawn(function()
+      agent:start()
       if prompt then
         return self:converse(prompt)
       end

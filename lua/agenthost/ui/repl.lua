@@ -420,6 +420,7 @@ function M.run(agent, options)
   end
   agent.ask = function(question) return self:ask(question) end
   return async.run(function()
+    agent:start()
     self:greet()
     signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, function(name)
       self:on_signal(name)

@@ -82,6 +82,15 @@ function show.held(repl, event)
     .. "now (defaults.wake.max_runs)"):format(event.runs))
 end
 
+function show.warning(repl, event)
+  M.end_text(repl)
+  repl.screen:say(repl.screen:style("31", words.shorten(event.text, 1000)))
+end
+
+function show.reload(repl, event)
+  repl.screen:dim(words.shorten(event.text, 1000))
+end
+
 function show.log(repl, event)
   if repl.options.verbose then
     repl.screen:dim(words.shorten(event.text, 1000))
