@@ -388,7 +388,7 @@ function M.run_script(parsed)
     error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
       :format(parsed.path, type(value)) }, 0)
   end
-  value.reloader:follow(script, parsed.script_args)
+  value.reloader:follow(parsed.path, parsed.script_args)
   local code = run_agent(parsed, value)
   parsed.printed.show = to_stderr -- the screen is gone
   parsed.printed:finish()
@@ -406,6 +406,7 @@ local commands = {
 ---@param args string[]
 ---@return integer
 function M.main(args)
+  local verbose = false
   local ok, result = xpcall(function()
     local problem = protect.limit_memory(sys.getenv("AGENTHOST_MEMORY"))
     if problem then
@@ -414,6 +415,7 @@ function M.main(args)
       return commands[args[1]](table.move(args, 2, #args, 1, {}))
     end
     local parsed = M.parse(args)
+    verbose = parsed.verbose
     if parsed.help then
       io.write(HELP)
       return 0
@@ -435,7 +437,9 @@ function M.main(args)
   if type(result) ~= "table" then -- memory ran out: no handler is called then
     result = { message = tostring(protect.explain(result)) }
   end
-  sys.write_fd(2, "agenthost: " .. sys.redact(result.usage or result.message) .. "\n")
+  local message = result.usage or result.message
+  message = verbose and message or protect.fold(message)
+  sys.write_fd(2, "agenthost: " .. sys.redact(message) .. "\n")
   return result.usage and 2 or 1
 end
 
