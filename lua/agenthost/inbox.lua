@@ -157,6 +157,13 @@ function Inbox:due()
   return due
 end
 
+--- How many notices wait to be told, whatever their policy but "drop".
+---@return integer
+function Inbox:waiting()
+  sort(self)
+  return #self.notices
+end
+
 --- A run begins: with something that the user has said, or with notices alone.
 function Inbox:begin_run()
   self.runs_alone = self.wanted and 0 or self.runs_alone + 1

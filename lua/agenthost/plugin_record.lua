@@ -314,7 +314,7 @@ function Record:context()
     end,
     note = function(line)
       if self.ready then
-        return self.host.warn(line)
+        return agent:emit({ type = "note", text = tostring(line) })
       end
       self:add("notes", line)
     end,

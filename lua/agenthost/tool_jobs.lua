@@ -66,6 +66,7 @@ function Jobs:start(name, summary, fn)
     since = sys.now() }
   self.running[one.id], self.count = one, self.count + 1
   one.job = async.spawn(function()
+    one.begun = true
     local ok, content, is_error = pcall(fn)
     self:finish(one, ok and content or tostring(content), not ok or is_error)
   end)
@@ -83,13 +84,20 @@ function Jobs:list()
   return list
 end
 
+local function stop(self, one)
+  one.job:cancel(tool_run.CANCELLED)
+  if not one.begun then -- nor will it
+    self:finish(one, "Cancelled before it was run.", true)
+  end
+end
+
 --- Stops one; its notice says so.
 ---@param id string
 ---@return boolean whether there was such a call
 function Jobs:cancel(id)
   local one = self.running[id]
   if one then
-    one.job:cancel(tool_run.CANCELLED)
+    stop(self, one)
   end
   return one ~= nil
 end
@@ -97,8 +105,8 @@ end
 --- Stops all; nobody is told.
 function Jobs:close()
   self.closed = true
-  for _, one in pairs(self.running) do
-    one.job:cancel(tool_run.CANCELLED)
+  for _, one in ipairs(self:list()) do
+    stop(self, one)
   end
 end
 

@@ -42,10 +42,17 @@ end
 
 local KINDS <const> = { read = true, edit = true, command = true, input = true, none = true }
 
-local function check_number(refuse, tool, field)
-  local value = tool[field]
-  if value ~= nil and (type(value) ~= "number" or not (value > 0)) then
-    refuse("tool '%s': %s: expected seconds, got %s", tool.name, field, tostring(value))
+-- How a tool is to be run.
+local function check_fields(refuse, tool)
+  local timeout = tool.timeout
+  if timeout ~= nil and (type(timeout) ~= "number" or not (timeout > 0)) then
+    refuse("tool '%s': timeout: expected seconds, got %s", tool.name, tostring(timeout))
+  end
+  for _, field in ipairs({ "background", "exclusive" }) do
+    if tool[field] ~= nil and type(tool[field]) ~= "boolean" then
+      refuse("tool '%s': %s: expected true or false, got %s", tool.name, field,
+        tostring(tool[field]))
+    end
   end
 end
 
@@ -70,7 +77,7 @@ function M.entry(tool, owner)
     refuse("tool '%s': permission: expected read, edit, command, input, none or a function, got %s",
       tool.name, tostring(tool.permission))
   end
-  check_number(refuse, tool, "timeout")
+  check_fields(refuse, tool)
   local ok, input_schema = pcall(schema.from_input, tool.input)
   if not ok then
     refuse("tool '%s': %s", tool.name, input_schema)

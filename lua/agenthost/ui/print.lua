@@ -70,7 +70,7 @@ function Print:on_event(event)
     self.turns = self.turns + 1
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
-  elseif event.type == "warning" then
+  elseif event.type == "warning" or event.type == "note" then
     say(one_line(event.text))
   elseif (event.type == "log" or event.type == "reload") and self.options.verbose then
     say(event.text)
@@ -125,12 +125,13 @@ function Print:converse(prompt)
   local deadline = sys.now() + self.options.wait_tasks
   local stopped = false
   while result do
-    if #agent.queue == 0 and agent:owed() > 0
-      and not agent.queue:wait(math.max(0, deadline - sys.now())) then
-      stopped, self.stopped = true, self:stop_tasks()
-      agent.queue:wait(30)
+    while agent.inbox:waiting() == 0 and agent:owed() > 0 and not stopped do
+      if not agent.queue:wait(math.max(0, deadline - sys.now())) then
+        stopped, self.stopped = true, self:stop_tasks()
+        agent.queue:wait(30)
+      end
     end
-    if #agent.queue == 0 then
+    if agent.inbox:waiting() == 0 then
       return result
     end
     result, message, code = agent:run(nil)
