@@ -48,7 +48,7 @@ run, with agenthost's modules at hand.
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL;
 OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME,
 XDG_CONFIG_HOME; AGENTHOST_RECORD (a file: keep each model call, to be replayed; keys are left
-out), AGENTHOST_REPLAY=lenient.
+out), AGENTHOST_REPLAY=lenient; AGENTHOST_MEMORY (most MiB of the Lua state, 1024).
 With -p nobody is asked: what would need a yes is refused, and said on standard error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
 5 the budget (--max-budget-usd) is used up, 130 and 143 ended by Ctrl-C and by SIGTERM.
