@@ -104,7 +104,11 @@ local function sort(self)
     local verdict
     if cancelled == nil then
       local ok, decision, other = pcall(ask_plugins, self, notice)
-      verdict, notice, cancelled = ok and decision, ok and other or notice, not ok and decision or nil
+      if ok then
+        verdict, notice = decision, other
+      else
+        cancelled = decision
+      end
     end
     verdict = verdict or judge(self, notice)
     if verdict ~= "drop" then

@@ -27,16 +27,16 @@ local tools = require("agenthost.tools")
 ---@field on fun(event: agenthost.EventName, fn: fun(event: table), opts?: { priority?: number })
 ---  adds a handler: see events.lua. The highest priority comes first; default 0
 ---@field timer fun(seconds: number, fn: fun(), opts?: { repeats?: boolean }): agenthost.PluginTimer
----  calls fn once, or again and again, that long after the last call has ended; while the agent runs
----  or waits at its prompt
----@field spawn fun(fn: function): agenthost.Job runs fn beside everything else; it is cancelled when
----  the plugin goes
+---  calls fn once, or again and again, that long after the last call has ended; while the agent
+---  runs or waits at its prompt
+---@field spawn fun(fn: function): agenthost.Job runs fn beside everything else; it is cancelled
+---  when the plugin goes
 ---@field prompt fun(part: agenthost.PromptPart) adds to the system prompt; while it is set up only
 ---@field note fun(line: string) a line for the user; while it is set up it is shown at the start
----@field notify fun(text: string, fields?: table): integer?, string?, string? puts a notice into the
----  agent's queue
----@field task fun(command: string|string[], opts?: table): agenthost.Task runs a command as a task of
----  the agent: in its directory, with defaults.task.env, its end told if `notify`; options: see
+---@field notify fun(text: string, fields?: table): integer?, string?, string? puts a notice into
+---  the agent's queue
+---@field task fun(command: string|string[], opts?: table): agenthost.Task runs a command as a task
+---  of the agent: in its directory, with defaults.task.env, its end told if `notify`; options: see
 ---  `task.run`
 ---@field list_tasks fun(): agenthost.Task[] the tasks of the agent
 ---@field find_task fun(id: string): agenthost.Task?
@@ -231,7 +231,7 @@ function Timer:start()
 end
 
 function Record:add_timer(seconds, fn, opts)
-  if type(seconds) ~= "number" or not (seconds >= defaults.plugin.min_timer) then
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < defaults.plugin.min_timer then
     error(("ctx.timer: expected seconds from %g on (defaults.plugin.min_timer), got %s"):format(
       defaults.plugin.min_timer, tostring(seconds)), 3)
   elseif type(fn) ~= "function" then

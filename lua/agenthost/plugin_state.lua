@@ -14,8 +14,8 @@ local M = {}
 
 local function path_of(name)
   if not name:find("^[%w_-][%w_.-]*$") or #name > 100 then
-    error(("a plugin that keeps a state needs a name of letters, digits, '_', '-' and '.', got '%s'")
-      :format(name), 0)
+    error(("a plugin that keeps a state needs a name of letters, digits, '_', '-' and '.', "
+      .. "got '%s'"):format(name), 0)
   end
   return ("%s/agenthost/plugins/%s.json"):format(assert(sys.xdg("state")), name)
 end

@@ -20,19 +20,6 @@ Plugins.__index = Plugins
 
 local M = {}
 
----@param agent agenthost.AgentBase its `tools` and `commands` are filled
----@return agenthost.Plugins
-function M.new(agent)
-  local self = setmetatable({ agent = agent, records = {} }, Plugins)
-  self.host = {
-    agent = agent,
-    changed = function() self:use(self:assemble(self.records)) end,
-    warn = function(line) agent:warn(line) end,
-  }
-  self.events = events.new(self.host.warn)
-  return self
-end
-
 local function check_command_names(list)
   local owners = {}
   for _, entry in ipairs(list) do
@@ -45,10 +32,8 @@ local function check_command_names(list)
   end
 end
 
---- What the records have, as one. Raises when it does not fit together.
----@param list agenthost.PluginRecord[]
----@return table
-function Plugins:assemble(list)
+-- What records have, as one. Raises when it does not fit together.
+local function assemble(list)
   local registry, commands, handlers = tools.new(), {}, {}
   for _, record in ipairs(list) do
     for _, entry in ipairs(record.tools) do
@@ -62,6 +47,19 @@ function Plugins:assemble(list)
     commands[i] = entry.command
   end
   return { tools = registry, commands = commands, handlers = handlers }
+end
+
+---@param agent agenthost.AgentBase its `tools` and `commands` are filled
+---@return agenthost.Plugins
+function M.new(agent)
+  local self = setmetatable({ agent = agent, records = {} }, Plugins)
+  self.host = {
+    agent = agent,
+    changed = function() self:use(assemble(self.records)) end,
+    warn = function(line) agent:warn(line) end,
+  }
+  self.events = events.new(self.host.warn)
+  return self
 end
 
 -- Makes it what the agent has. Cannot fail.
@@ -160,7 +158,7 @@ function Plugins:prepare(list, is_stale)
       last = self:renew(candidate, own_tools(list.tools), list.base_dir)
     end
     table.insert(candidate.records, last)
-    self:assemble(candidate.records)
+    assemble(candidate.records)
   end, function(err) return err end)
   if not ok then
     drop(candidate)
@@ -170,17 +168,17 @@ function Plugins:prepare(list, is_stale)
 end
 
 --- Takes back what was prepared.
-function Plugins:drop(candidate)
+function Plugins:drop(candidate) -- luacheck: ignore 212
   drop(candidate)
 end
 
---- Makes what was prepared live, and tears down what it replaces. Raises only when a live plugin has
---- meanwhile added what does not fit; then nothing has changed. What `restore` and `teardown` raise
---- is told.
+--- Makes what was prepared live, and tears down what it replaces. Raises only when a live plugin
+--- has meanwhile added what does not fit; then nothing has changed. What `restore` and `teardown`
+--- raise is told.
 ---@param candidate table
 ---@return agenthost.PluginRecord[] fresh those that are new
 function Plugins:swap(candidate)
-  local assembled = self:assemble(candidate.records)
+  local assembled = assemble(candidate.records)
   local kept, gone = {}, {}
   for _, record in ipairs(candidate.records) do
     kept[record] = true
@@ -214,7 +212,7 @@ function Plugins:prompts(candidate)
   for _, record in ipairs(list) do
     table.move(record.prompts, 1, #record.prompts, #parts + 1, parts)
   end
-  return parts, self:assemble(list).tools:names()
+  return parts, assemble(list).tools:names()
 end
 
 --- The live plugin of a file.
@@ -240,7 +238,7 @@ function Plugins:close()
   for i = #self.records, 1, -1 do
     self.records[i]:tear_down()
   end
-  self:use(self:assemble({}))
+  self:use(assemble({}))
   self.records = {}
 end
 

@@ -104,7 +104,8 @@ local function look_at_script(self, changes)
     version, ok = version_of(script.path)
   end
   if script and (not ok or version ~= script.content) then
-    changes[#changes + 1] = { kind = "script", path = script.path, version = version, missing = not ok }
+    changes[#changes + 1] = { kind = "script", path = script.path, version = version,
+      missing = not ok }
   end
 end
 

@@ -53,8 +53,8 @@ end
 --- Starts one.
 ---@param name string
 ---@param summary? string
----@param fn fun(): string|table, boolean content and is_error, as they stand in a tool_result; raises
----  nothing but a cancellation
+---@param fn fun(): string|table, boolean content and is_error, as they stand in a tool_result;
+---  raises nothing but a cancellation
 ---@return string? id nil and a message when too many run
 ---@return string? message
 function Jobs:start(name, summary, fn)

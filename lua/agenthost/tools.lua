@@ -45,7 +45,7 @@ local KINDS <const> = { read = true, edit = true, command = true, input = true, 
 -- How a tool is to be run.
 local function check_fields(refuse, tool)
   local timeout = tool.timeout
-  if timeout ~= nil and (type(timeout) ~= "number" or not (timeout > 0)) then
+  if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout or timeout <= 0) then
     refuse("tool '%s': timeout: expected seconds, got %s", tool.name, tostring(timeout))
   end
   for _, field in ipairs({ "background", "exclusive" }) do

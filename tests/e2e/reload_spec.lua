@@ -81,7 +81,8 @@ describe("live reload", function()
   it("has a plugin that the model itself writes at its next turn, or tells it what is wrong",
     function()
       t:script(
-        { tools = { { name = "write_file", input = { path = "mine.lua", content = "return {" } } } },
+        { tools = { { name = "write_file", input = { path = "mine.lua",
+          content = "return {" } } } },
         { tools = { { name = "write_file", input = { path = "mine.lua",
           content = PLUGIN:format("snowing", "x") } } } },
         { tools = { { name = "weather", input = {} } } },

@@ -100,7 +100,8 @@ describe("events", function()
 
   it("request changes what is sent", function()
     local made = with(function(_, request)
-      assert.same({ 7, "none", {} }, { request.max_tokens, request.tool_choice.type, request.tools })
+      assert.same({ 7, "none", {} },
+        { request.max_tokens, request.tool_choice.type, request.tools })
       return reply("x")
     end, function(ctx)
       ctx.tool(echo())
@@ -313,9 +314,10 @@ describe("events", function()
     assert(made:run("go"))
     local said = warnings(made)
     assert.equal(2, #said)
-    assert.matches("^plugin mine: handler of 'prompt' failed: .*events_spec.lua:%d+: oops$", said[1])
-    assert.matches("events_spec.lua:%d+: handler of 'prompt': event.system: expected a text, got a nil",
-      said[2])
+    assert.matches("^plugin mine: handler of 'prompt' failed: .*events_spec.lua:%d+: oops$",
+      said[1])
+    assert.matches("events_spec.lua:%d+: handler of 'prompt': event.system: expected a text, got a "
+      .. "nil", said[2])
   end)
 
   it("let a cancelled wait through", function()
@@ -340,8 +342,8 @@ describe("events", function()
       local args = { ... }
       return raised(with, {}, function(ctx) ctx.on(table.unpack(args)) end)
     end
-    assert.matches("events_spec.lua:%d+: there is no event 'tool.befor'; did you mean 'tool.before'?",
-      on("tool.befor", print))
+    assert.matches("events_spec.lua:%d+: there is no event 'tool.befor'; did you mean "
+      .. "'tool.before'?", on("tool.befor", print))
     assert.matches("there is no event 'x'; there are compact.before, idle, ", on("x", print))
     assert.matches("ctx.on%('idle'%): expected a function, got a nil", on("idle"))
     assert.matches("unknown option 'priorty'; did you mean", on("idle", print, { priorty = 1 }))

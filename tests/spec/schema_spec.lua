@@ -129,7 +129,8 @@ describe("schema.check", function()
     { 1, false, "x is not to be given" },
     { 1, { anyOf = { { type = "string" }, { type = "integer" } } } },
     { true, { anyOf = { { type = "string" }, { type = "integer" } } },
-      "x fits none of its forms: x: expected string, got boolean; or x: expected integer, got boolean" },
+      "x fits none of its forms: x: expected string, got boolean; or x: expected integer, "
+        .. "got boolean" },
     { 1, { oneOf = { { type = "number" }, { type = "integer" } } },
       "x fits more than one of its forms; it has to be exactly one" },
     { 1, { oneOf = { { type = "string" }, { type = "integer" } } } },

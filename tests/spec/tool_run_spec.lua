@@ -97,8 +97,8 @@ describe("a tool", function()
     local made = new(tool("p", function(_, ctx)
       ctx.progress("half way", 0.5)
       ctx.progress(nil, 7)
-      assert.matches("spec.lua:%d+: ctx.progress: fraction: expected a number from 0 to 1, got much",
-        raised(function() ctx.progress("x", "much") end))
+      assert.matches("spec.lua:%d+: ctx.progress: fraction: expected a number from 0 to 1, got "
+        .. "much", raised(function() ctx.progress("x", "much") end))
     end))
     async.run(function() results_of(made, call("p")) end)
     local seen = {}
