@@ -70,8 +70,8 @@ end
 -- Adds the rules of a flag that may be given several times.
 local function add_rules(o, list, name, value)
   local rules = permission_rules.split(value)
-  for _, rule_text in ipairs(rules) do
-    local rule, message = permission_rules.parse(rule_text)
+  for _, word in ipairs(rules) do
+    local rule, message = permission_rules.parse(word)
     if not rule then
       usage("%s: %s", name, message)
     end
