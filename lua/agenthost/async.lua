@@ -3,6 +3,7 @@
 --- Inside `async.run` everything that waits (`http.request`, `task:wait`, `queue:wait`,
 --- `async.sleep`) parks its coroutine, a *job*, and lets the others go on. Outside, the same calls
 --- simply block. One thread runs all of it: between two waits nothing else runs.
+local guard = require("agenthost.guard")
 local reactor = require("agenthost.reactor")
 local sys = require("agenthost.sys")
 
@@ -82,6 +83,7 @@ local function block(keys, timeout)
   repeat
     local left = deadline and math.max(0, deadline - sys.now())
     local set, all = poll(left)
+    guard.restart()
     for _, key in ipairs(keys) do
       if set[key] or all then
         return key
@@ -168,6 +170,8 @@ local function body(job, fn, ...)
   local results
   if job.cancel_reason ~= nil then -- before it began
     results = table.pack(false, job.cancel_reason)
+  elseif job.guard then -- plugin code has started it
+    results = table.pack(guard.xpcall(job.guard, nil, handler, fn, ...))
   else
     results = table.pack(xpcall(fn, handler, ...))
   end
@@ -180,7 +184,7 @@ end
 ---@param fn function
 ---@return agenthost.Job
 function M.spawn(fn, ...)
-  local job = setmetatable({ done = false, keys = {} }, Job)
+  local job = setmetatable({ done = false, keys = {}, guard = guard.current() }, Job)
   local args = table.pack(...)
   job.co = coroutine.create(function()
     body(job, fn, table.unpack(args, 1, args.n))
@@ -256,6 +260,18 @@ local function wake_overdue()
   end
 end
 
+-- Lets a job go on, under the guard of the plugin code that it is in. Whatever is wrong `body`
+-- catches, but for the lack of memory.
+local function resume(job)
+  local outer = guard.swap(job.guard)
+  local ok, err = coroutine.resume(job.co)
+  job.guard = guard.swap(outer)
+  if not ok and not job.done then
+    job.done, job.ok, job.results = true, false, { false, err }
+    M.notify(job)
+  end
+end
+
 -- `most`: seconds that it may wait; nil: no bound.
 local function step(most)
   if #ready == 0 then
@@ -268,7 +284,7 @@ local function step(most)
   local batch = ready
   ready = {}
   for _, job in ipairs(batch) do
-    coroutine.resume(job.co) -- cannot fail: body catches
+    resume(job)
     if not job.done and not parked[job] then
       ready[#ready + 1] = job -- it yielded by itself: on with it in the next step
     end

@@ -237,6 +237,23 @@ defaults.testing = {
   max_entries = 100000, -- files and folders that are looked at
 }
 
+--- Code of plugins and scripts: what one call of it may take. See protect.lua.
+defaults.guard = {
+  seconds = 5, -- of Lua between two waits; then it is stopped with an error
+  memory = 1024 * 1024 * 1024, -- bytes of the Lua state; AGENTHOST_MEMORY (in MiB) overrides it
+  reserve = 64 * 1024 * 1024, -- bytes beyond that for agenthost itself, to go on and say so
+  printed = 8192, -- bytes of a line that plugin code prints
+  strikes = 3, -- failures in a row that switch a tool or handler off
+}
+
+--- Lua code of a project (.agenthost/), which is used when the user trusts it. See project.lua.
+defaults.project = {
+  max_files = 1000,
+  max_bytes = 2 * 1024 * 1024, -- of all files
+  max_depth = 8, -- levels of folders
+  shown = 20, -- files that the question lists
+}
+
 --- Environment variables that no command may see: shell patterns. They are taken out of the
 --- environment at start; os.getenv and sys.getenv still give them to Lua.
 defaults.secret_env = {

@@ -8,6 +8,7 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local notice_text = require("agenthost.notice")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -80,7 +81,7 @@ end
 local function judge(self, notice)
   local verdict = self.policy
   if type(verdict) == "function" then
-    local ok, answer = pcall(verdict, notice)
+    local ok, answer = protect.call("on_notice", verdict, notice)
     verdict = ok and answer or "wake"
     if not ok or not VERDICTS[verdict] then
       self.emit({ type = "log", text = ok

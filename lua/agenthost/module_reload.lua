@@ -6,6 +6,7 @@
 local defaults = require("agenthost.defaults")
 local places = require("agenthost.places")
 local plugin = require("agenthost.plugin")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -190,7 +191,7 @@ function Modules:load(change)
   if not chunk then
     error(message, 0)
   end
-  local new = chunk(change.name, change.path)
+  local new = protect.run(change.path, chunk, change.name, change.path)
   local ok, problem = pcall(check_shape, change.name, old, new)
   if not ok then
     error(change.path .. ": " .. problem, 0)

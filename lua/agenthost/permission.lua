@@ -16,6 +16,7 @@ local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local path = require("agenthost.permission_path")
+local protect = require("agenthost.protect")
 local rules = require("agenthost.permission_rules")
 local shell_check = require("agenthost.shell_check")
 
@@ -158,7 +159,7 @@ function Permission:request(tool, input)
   local kind, subject = tool.permission, nil
   if type(kind) == "function" then
     local ok
-    ok, kind, subject = pcall(kind, input)
+    ok, kind, subject = protect.call("tool '" .. tool.name .. "'", kind, input)
     kind = ok and kind or nil
   elseif kind == "command" then
     subject = input.command
@@ -249,7 +250,7 @@ end
 local function question_of(request, tool, input, ctx, why, all_edits)
   local detail
   if tool.preview then
-    local ok, shown = pcall(tool.preview, input, ctx)
+    local ok, shown = protect.call("tool '" .. tool.name .. "'", tool.preview, input, ctx)
     detail = ok and type(shown) == "string" and shown or nil
   end
   local always

@@ -10,6 +10,7 @@
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local places = require("agenthost.places")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 --- What a plugin file returns, unless it is just a tool or a list of tools.
@@ -43,7 +44,8 @@ local M = {}
 --- The version of the plugin interface.
 M.API = 1
 
--- Where a plugin named `name` is: a path when it looks like one, else the user's folder, then ours.
+-- Where a plugin named `name` is: a path when it looks like one, else in the project's folder (when
+-- that is trusted), the user's, then ours.
 local function find(name, base_dir)
   local candidates
   if name:find("^%.%.?/") then
@@ -52,6 +54,9 @@ local function find(name, base_dir)
     candidates = { name }
   else
     candidates = { places.config .. "/plugins/" .. name, places.share .. "/plugins/" .. name }
+    if places.project then
+      table.insert(candidates, 1, places.project .. "/plugins/" .. name)
+    end
   end
   local tried = {}
   for _, path in ipairs(candidates) do
@@ -63,7 +68,9 @@ local function find(name, base_dir)
       tried[#tried + 1] = file
     end
   end
-  error(("plugin '%s' is not there; looked for %s"):format(name, table.concat(tried, ", ")), 0)
+  error(("plugin '%s' is not there; looked for %s%s"):format(name, table.concat(tried, ", "),
+    places.untrusted and ("; not in %s, which is not trusted (--trust-project)"):format(
+      places.untrusted) or ""), 0)
 end
 
 --- Reads a file of Lua or of a prompt, within defaults.plugin.max_file.
@@ -88,7 +95,7 @@ local function run_file(path, env, files)
   if not chunk then
     error("plugin " .. message, 0)
   end
-  return chunk()
+  return (protect.run("plugin " .. path, chunk))
 end
 
 -- `require` for the files of a folder: its own first, each run once.

@@ -7,6 +7,8 @@ local events = require("agenthost.events")
 local http = require("agenthost.http")
 local options = require("agenthost.options")
 local plugin_state = require("agenthost.plugin_state")
+local protect = require("agenthost.protect")
+local strikes = require("agenthost.strikes")
 local sys = require("agenthost.sys")
 local tools = require("agenthost.tools")
 
@@ -68,29 +70,47 @@ function M.new(definition, host)
   return setmetatable({
     definition = definition, host = host, live = false, dead = false,
     tools = {}, commands = {}, handlers = {}, prompts = {}, notes = {}, timers = {}, jobs = {},
+    strikes = setmetatable({}, { __mode = "k" }), -- function -> its failures
   }, Record)
 end
 
 -- ---- calls into the plugin ---------------------------------------------------------------------
 
+-- What is known of the failures of one of its functions.
+function Record:strikes_of(what, fn)
+  if not self.strikes[fn] then
+    local place = debug.getinfo(fn, "S")
+    self.strikes[fn] = strikes.new(("plugin %s: the %s at %s:%d"):format(self.definition.name, what,
+      place.short_src, place.linedefined))
+  end
+  return self.strikes[fn]
+end
+
 --- Calls a function of the plugin's, protected. What it raises is told to the user, with the way
---- there for --verbose; that a wait in it was cancelled goes on to the caller.
+--- there for --verbose; that a wait in it was cancelled goes on to the caller. One that fails again
+--- and again is switched off: strikes.lua.
 ---@param what string for messages
 ---@param fn function
 ---@return boolean ok
 ---@return any result of fn
 function Record:call(what, fn, ...)
-  local trace
-  local ok, result = xpcall(fn, function(err)
-    trace = not async.is_cancellation(err) and debug.traceback(nil, 2) or nil
-    return err
-  end, ...)
-  if not ok and not trace then
+  local mine = self:strikes_of(what, fn)
+  if mine:off() then
+    return false, mine:off()
+  end
+  local ok, result, trace = protect.call("plugin " .. self.definition.source, fn, ...)
+  if ok then
+    mine:hit()
+  elseif async.is_cancellation(result) then
     error(result, 0)
-  elseif not ok then
+  else
     self.host.warn(("plugin %s: %s failed: %s"):format(self.definition.name, what,
       tostring(result)))
     self.host.agent:emit({ type = "log", text = trace })
+    local off = mine:miss(result)
+    if off then
+      self.host.warn(off)
+    end
   end
   self:keep_state()
   return ok, result
@@ -154,7 +174,8 @@ function Record:add_command(command)
   for field, value in pairs(command) do
     own[field] = value
   end
-  own.run = function(...) return finish(command.run(...)) end
+  local owner = ("command /%s (%s)"):format(command.name, self.definition.source)
+  own.run = function(...) return finish(protect.run(owner, command.run, ...)) end
   self:add("commands", { owner = self.definition.source, command = own })
 end
 
@@ -316,7 +337,8 @@ end
 
 --- Sets the plugin up. Raises what that raises; nothing of it is live.
 function Record:set_up()
-  self.definition.setup(self:context(), self.definition.options)
+  protect.run("plugin " .. self.definition.source, self.definition.setup, self:context(),
+    self.definition.options)
   self.ready = true
 end
 

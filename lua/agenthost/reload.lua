@@ -19,6 +19,7 @@ local defaults = require("agenthost.defaults")
 local module_reload = require("agenthost.module_reload")
 local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.Reload
@@ -214,7 +215,9 @@ local function script_options(script, content)
   if not chunk then
     error(message, 0)
   end
-  return agent_base.capture(function() chunk(table.unpack(script.args)) end)
+  return agent_base.capture(function()
+    protect.run(script.path, chunk, table.unpack(script.args))
+  end)
 end
 
 function Reload:load_script(change)

@@ -6,6 +6,7 @@
 --- keywords are for the model only.
 local json = require("agenthost.json")
 local options = require("agenthost.options")
+local schema_shape = require("agenthost.schema_shape")
 
 local M = {}
 
@@ -31,13 +32,7 @@ local function without_optional(value)
   return copy, value.optional == true
 end
 
---- The JSON Schema of a tool's input.
----@param input? table a JSON Schema of type object, or the short form:
----  `{ path = "string: the file", limit = "integer?" }` (a `?` makes it optional; a value may also
----  be a schema of its own, with `optional = true` where it is)
----@return table schema raises when it is neither
-function M.from_input(input)
-  input = input or {}
+local function as_schema(input)
   if type(input) ~= "table" then
     error("input: expected a JSON Schema or { name = \"type: description\" }, got a "
       .. type(input), 0)
@@ -63,6 +58,20 @@ function M.from_input(input)
     end
   end
   table.sort(schema.required)
+  return schema
+end
+
+--- The JSON Schema of a tool's input.
+---@param input? table a JSON Schema of type object, or the short form:
+---  `{ path = "string: the file", limit = "integer?" }` (a `?` makes it optional; a value may also
+---  be a schema of its own, with `optional = true` where it is)
+---@return table schema raises when it is neither
+function M.from_input(input)
+  local schema = as_schema(input or {})
+  local problem = schema_shape.problem(schema)
+  if problem then
+    error(problem, 0)
+  end
   return schema
 end
 

@@ -1,6 +1,7 @@
 --- Running the tool calls of a reply: side by side, each within its time, each with one result.
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local protect = require("agenthost.protect")
 local schema = require("agenthost.schema")
 local sys = require("agenthost.sys")
 local tool_result = require("agenthost.tool_result")
@@ -65,16 +66,11 @@ end
 
 -- ---- the call ----------------------------------------------------------------------------------
 
--- Runs the tool in a job of its own, within its time. Returns as xpcall does. Whoever cancels the
--- wait here cancels the tool.
+-- Runs the tool in a job of its own, within its time. Returns as protect.call does. Whoever cancels
+-- the wait here cancels the tool.
 local function call_in_time(entry, input, context)
   local job = async.spawn(function()
-    return xpcall(entry.tool.run, function(err)
-      if err == M.CANCELLED or err == TIMEOUT then
-        return err
-      end
-      return { message = err, traceback = debug.traceback("", 2) }
-    end, input, context)
+    return protect.call(entry.label, entry.tool.run, input, context)
   end)
   local deadline, stopped = sys.now() + (entry.tool.timeout or defaults.tool.timeout), nil
   while not job.done do
@@ -93,9 +89,32 @@ local function call_in_time(entry, input, context)
   return table.unpack(job.results, job.ok and 2 or 1, job.results.n)
 end
 
+-- A failure with a place in it is a mistake in the tool; a text without one is what it has to say.
+local function is_mistake(err)
+  return type(err) ~= "string" or err:find("^[^\n:]+:%d+: ") ~= nil
+    or err:find("^not enough memory") ~= nil
+end
+
+-- What a tool has raised, as a result. Mistakes again and again switch it off.
+local function raised(entry, err, traceback, context)
+  context.log(("tool %s failed: %s%s"):format(entry.tool.name, tostring(err), traceback or ""))
+  local off = is_mistake(err) and entry.strikes:miss(err)
+  if off and context.agent then
+    context.agent:warn(off)
+  end
+  return tool_result.content("Error: " .. tostring(err)), true
+end
+
 -- Runs one call. Returns content, is_error; never raises.
 local function run_call(entry, input, context)
+  local off = entry.strikes:off()
+  if off then
+    return "Error: " .. off, true
+  end
   local ok, value, message = call_in_time(entry, input, context)
+  if ok then
+    entry.strikes:hit()
+  end
   if ok and value == nil and type(message) == "string" then
     return tool_result.content("Error: " .. message), true -- `return nil, message`, as elsewhere
   elseif ok then
@@ -106,12 +125,8 @@ local function run_call(entry, input, context)
   elseif value == TIMEOUT then
     return ("Error: it was not done after %g s and was stopped."):format(
       entry.tool.timeout or defaults.tool.timeout), true
-  elseif type(value) ~= "table" or not value.traceback then -- cancelled before it began
-    return "Error: " .. tostring(value), true
   end
-  context.log("tool " .. entry.tool.name .. " failed: " .. tostring(value.message)
-    .. value.traceback)
-  return tool_result.content("Error: " .. tostring(value.message)), true
+  return raised(entry, value, message, context)
 end
 
 -- Runs it as background work, or at once.
@@ -139,7 +154,7 @@ end
 
 local function summary(entry, call)
   if entry and entry.tool.summary and type(call.input) == "table" then
-    local ok, line = pcall(entry.tool.summary, call.input)
+    local ok, line = protect.call(entry.label, entry.tool.summary, call.input)
     return ok and type(line) == "string" and line or nil
   end
 end

@@ -1,5 +1,6 @@
 --- The tools of an agent: the registry. Running the calls of a reply: tool_run.lua.
 local schema = require("agenthost.schema")
+local strikes = require("agenthost.strikes")
 local tool_run = require("agenthost.tool_run")
 
 ---@class agenthost.Tool
@@ -84,6 +85,8 @@ function M.entry(tool, owner)
   return {
     tool = tool,
     owner = owner,
+    label = ("tool '%s' (%s)"):format(tool.name, owner),
+    strikes = strikes.new(("tool '%s'"):format(tool.name)),
     schema = input_schema,
     definition = {
       name = tool.name,

@@ -176,4 +176,28 @@ describe("schema.check", function()
     assert.equal("input: expected object, got nil", schema.check(nil, made))
     assert.equal("input: expected object, got array", schema.check({ 1 }, made))
   end)
+
+  it("refuses a schema with a slip in it, and says where", function()
+    local function refused(property)
+      return raised(schema.from_input, { type = "object", properties = { a = property } })
+    end
+    assert.equal("input.a.minimum: expected a number, got low", refused({ minimum = "low" }))
+    assert.equal("input.a.minLength: expected a whole number from 0 on, got -1",
+      refused({ minLength = -1 }))
+    assert.equal("input.a.required: expected a list of names, got yes",
+      refused({ required = "yes" }))
+    assert.matches("^input.a.type: expected string, number, .*, got text$",
+      refused({ type = "text" }))
+    assert.equal("input.a.items.enum: expected a list, got a table",
+      refused({ type = "array", items = { enum = { x = 1 } } }))
+    assert.equal("input.a.anyOf[2]: expected a schema, got a string",
+      refused({ anyOf = { { type = "string" }, "number" } }))
+    assert.equal("input.a: expected a schema, got a string", refused("string"))
+    local deep = { type = "string" }
+    for _ = 1, 120 do
+      deep = { items = deep }
+    end
+    assert.matches("nested deeper than 100 levels$", refused(deep))
+    assert.matches("^input: it cannot be sent: ", refused({ enum = { print } }))
+  end)
 end)

@@ -40,7 +40,7 @@ end
 -- Writes to stdout; when that fails there is nobody to work for. That a reader has left is not
 -- worth a word; that the disk is full is.
 function Print:write(s)
-  local ok, message, code = sys.write_fd(1, s)
+  local ok, message, code = sys.write_fd(self.stdout, s)
   if not ok and not self.broken then
     self.broken = true
     self.write_failed = code ~= "EPIPE"
@@ -78,6 +78,9 @@ function Print:on_event(event)
   elseif event.type == "notice" and self.options.verbose and event.notice.kind == "task" then
     say(("task %s: %s (%s)"):format(event.notice.task, event.notice.status,
       output.ending(event.notice)))
+  end
+  if event.type == "tool_end" and self.options.printed then
+    self.options.printed:finish()
   end
   if event.type == "tool_end" and event.call.refused then
     say(("not run: %s %s: %s"):format(event.call.name, one_line(event.call.summary or ""),
@@ -186,7 +189,7 @@ function Print:report(result, message, code)
     if result and result.text ~= "" then
       local newline = result.text:sub(-1) == "\n" and "" or "\n"
       -- What a script reads is what the model said; a terminal would obey some of it.
-      self:write((sys.isatty(1) and text.clean(result.text) or result.text) .. newline)
+      self:write((self.to_terminal and text.clean(result.text) or result.text) .. newline)
     end
   else
     self:line(stream_lines.result(self.agent, { result = result, message = message, code = code,
@@ -211,10 +214,15 @@ end
 ---@param agent agenthost.Agent
 ---@param prompt? string nil: standard input has user messages, see stream_input.lua
 ---@param options { format: "text"|"json"|"stream-json", wait_tasks: number, verbose: boolean,
----  partial?: boolean }
+---  partial?: boolean, printed?: agenthost.Printed }
 ---@return integer
 function M.run(agent, prompt, options)
   local self = setmetatable({ agent = agent, options = options }, Print)
+  self.to_terminal = sys.isatty(1) -- asked before it moves
+  self.stdout = sys.move_stdout() or 1 -- what others print is no answer
+  if options.printed then
+    options.printed.all = true
+  end
   self:begin()
   agent.on_event = function(event) self:on_event(event) end
   if agent.provider.note then
