@@ -323,7 +323,6 @@ function Base:switch_session(id)
   if id == self.session.id then
     return nil, ("session %s is this one"):format(id)
   end
-  self.plugins:keep_state() -- the other agent's plugins begin with it
   local opts = {}
   for name, value in pairs(self.made_with) do
     opts[name] = value

@@ -253,13 +253,6 @@ function Plugins:start()
   end
 end
 
---- Writes what they remember, for others that read it.
-function Plugins:keep_state()
-  for _, record in ipairs(self.records) do
-    record:keep_state()
-  end
-end
-
 --- Tears all of them down, the newest first.
 function Plugins:close()
   for i = #self.records, 1, -1 do

@@ -114,7 +114,8 @@ describe("agenthost check", function()
   -- Schemas, and what is said of them.
   local SCHEMAS <const> = {
     { 'properties = { ["a b"] = { type = "string" } }', "error .*the name 'a b' is refused" },
-    { 'properties = { a = { type = "strng" } }', "error .*input.a.type: expected string, number, .*got strng" },
+    { 'properties = { a = { type = "strng" } }',
+      "error .*input.a.type: expected string, number, .*got strng" },
     { 'properties = { a = { typ = "string" } }',
       "warning .*input.a: 'typ' is no keyword of JSON Schema; did you mean 'type'" },
     { 'required = { "b" }', "error .*'b' is required, but not among its properties" },
@@ -124,7 +125,8 @@ describe("agenthost check", function()
       "error .*input.a.items.type: expected string, number, .*got x" },
     { 'properties = { a = { type = "array" } }', "warning .*an array without `items`" },
     { 'properties = { a = 5 }', "error .*input.a: expected a schema, got a number" },
-    { 'properties = { a = { default = print } }', "error .*it cannot be sent: .*properties.a.default" },
+    { 'properties = { a = { default = print } }',
+      "error .*it cannot be sent: .*properties.a.default" },
   }
   for _, one in ipairs(SCHEMAS) do
     it("finds what is wrong in the schema " .. one[1], function()
