@@ -166,16 +166,19 @@ end
 
 function Record:add_command(command)
   check_command(command, self.definition.source)
-  local function finish(...)
+  local function finish(ok, first, ...)
     self:keep_state()
-    return ...
+    if not ok then
+      error(first, 0) -- the caller names the command
+    end
+    return first, ...
   end
   local own = {}
   for field, value in pairs(command) do
     own[field] = value
   end
   local owner = ("command /%s (%s)"):format(command.name, self.definition.source)
-  own.run = function(...) return finish(protect.run(owner, command.run, ...)) end
+  own.run = function(...) return finish(protect.call(owner, command.run, ...)) end
   self:add("commands", { owner = self.definition.source, command = own })
 end
 
