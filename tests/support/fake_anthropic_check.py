@@ -33,6 +33,11 @@ TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 BAD_SIGNATURE = "Invalid signature in thinking block"
 
 
+def sendable_name(name):
+    """What a client has to make of the name in a call: the service takes no other back."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64]
+
+
 def refuse(message):
     raise Refusal(400, "invalid_request_error", message)
 
@@ -74,7 +79,7 @@ class Issued:
             self._blocks.update(order)
             for block in content:
                 if block["type"] == "tool_use":
-                    self._calls[block["id"]] = canonical([block["name"], block["input"]])
+                    self._calls[block["id"]] = canonical([sendable_name(block["name"]), block["input"]])
                     self._order[block["id"]] = order
             if stop_reason == "pause_turn":
                 self._paused.append([canonical(block) for block in content])
