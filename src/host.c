@@ -74,7 +74,7 @@ int ah_host_run(int argc, char **argv)
         lua_State *L = ah_vm_new(&services, &places);
         if (L != NULL) {
             code = ah_vm_run(L, argc, argv);
-            lua_close(L); /* gives back every handle: requests, queues, tasks */
+            ah_vm_free(L);
         }
     } else {
         fprintf(stderr, "agenthost: %s\n", err.msg);

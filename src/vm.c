@@ -1,6 +1,8 @@
 #include "vm.h"
 
 #include "core/path.h"
+#include "load.h"
+#include "lua/guard.h"
 
 #include <errno.h>
 #include <lualib.h>
@@ -84,6 +86,7 @@ void ah_places_clear(struct ah_places *places)
 /* ---- the state ---- */
 
 static const luaL_Reg c_modules[] = {
+    {"agenthost.guard", luaopen_agenthost_guard},
     {"agenthost.http", luaopen_agenthost_http},
     {"agenthost.line", luaopen_agenthost_line},
     {"agenthost.markdown", luaopen_agenthost_markdown},
@@ -161,6 +164,7 @@ static int set_up(lua_State *L)
     struct ah_services *services = lua_touserdata(L, 1);
     const struct ah_places *places = lua_touserdata(L, 2);
     luaL_openlibs(L);
+    ah_load_text_only(L);
     ah_services_set(L, services);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     luaL_setfuncs(L, c_modules, 0);
@@ -176,12 +180,16 @@ lua_State *ah_vm_new(struct ah_services *services, const struct ah_places *place
     if (L == NULL) {
         return NULL;
     }
+    if (ah_guard_attach(L) < 0) {
+        lua_close(L);
+        return NULL;
+    }
     lua_pushcfunction(L, set_up);
     lua_pushlightuserdata(L, services);
     lua_pushlightuserdata(L, (void *)places);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
         fprintf(stderr, "agenthost: %s\n", lua_tostring(L, -1));
-        lua_close(L);
+        ah_guard_close(L);
         return NULL;
     }
     return L;
@@ -226,4 +234,9 @@ int ah_vm_run(lua_State *L, int argc, char **argv)
     }
     lua_settop(L, 0);
     return code;
+}
+
+void ah_vm_free(lua_State *L)
+{
+    ah_guard_close(L);
 }

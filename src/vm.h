@@ -21,6 +21,9 @@ void ah_places_clear(struct ah_places *places);
 /* A state in which every module of agenthost can be required. NULL when out of memory. */
 lua_State *ah_vm_new(struct ah_services *services, const struct ah_places *places);
 
+/* Closes it, and with it every handle: requests, queues, tasks. */
+void ah_vm_free(lua_State *L);
+
 /* Calls require("agenthost.cli").main(arg...) with the words of the command line and returns the
  * exit code of the program. An error is printed on stderr with a traceback; the code is 1. */
 int ah_vm_run(lua_State *L, int argc, char **argv);

@@ -10,7 +10,7 @@ local retry = require("agenthost.retry")
 local Agent = setmetatable({}, { __index = agent_base.methods })
 Agent.__index = Agent
 
---- Runs turns until the model asks for no more tools.
+--- Runs turns until the model asks for no more tools, and tells the plugins how it ended.
 ---@param input? string|table[] what the user says, as text or content blocks; nil: what waits in
 ---  the inbox is delivered
 ---@return table? result { text, stop_reason, turns }; or nil, message, code: then the conversation
@@ -20,16 +20,28 @@ function Agent:run(input)
     return async.run(self.run, self, input)
   end
   self.interrupted = false
+  self:start()
   self.usage:begin_run()
   self:answer_open_calls()
   if input then
     self:say(input)
   end
   self.inbox:begin_run()
+  local result, message, code = self:turns()
+  self:fire("idle", { result = result, message = message, code = code })
+  return result, message, code
+end
+
+--- One model call after the other. Returns as `run` does.
+function Agent:turns()
   local pauses = 0
   for turn = 1, self.max_turns do
     if pauses == 0 then -- a paused reply goes back as it is, with nothing behind it
+      local go_on = self:refresh()
       self:take_in()
+      if not go_on then
+        return nil, "interrupted by the user", "INTERRUPTED"
+      end
     end
     local reply, message, code = self:next_reply(turn)
     if not reply then
@@ -81,14 +93,11 @@ function Agent:next_reply(turn)
   return nil, message, code
 end
 
---- One model call, tried again as retry.lua decides. Returns the reply with `calls` (its tool_use
---- blocks) and `text`, or nil, message, code, details.
-function Agent:call_model(turn)
-  if self.conversation:last_role() ~= "user" and turn == 1 then
-    return nil, "there is nothing to say to the model", "NOTHING"
-  end
-  local request = {
-    system = self.system,
+--- What is sent. Plugins may change it.
+function Agent:request(turn)
+  local system = self:fire("prompt", { system = self.system }).system
+  return self:fire("request", { turn = turn, request = {
+    system = system,
     tools = self.tools:definitions(),
     messages_json = function() return self.conversation:messages_json() end,
     messages = function() return self.conversation:messages() end,
@@ -96,7 +105,15 @@ function Agent:call_model(turn)
     max_tokens = self.compaction:max_tokens(),
     tool_choice = self.tool_choice,
     extra = self.extra,
-  }
+  } }).request
+end
+
+--- One model call, tried again as retry.lua decides. Returns the reply with `calls` (its tool_use
+--- blocks) and `text`, or nil, message, code, details.
+function Agent:call_model(turn)
+  if self.conversation:last_role() ~= "user" and turn == 1 then
+    return nil, "there is nothing to say to the model", "NOTHING"
+  end
   local shown = {}
   local function on_event(event)
     if event.type == "text" then
@@ -106,6 +123,7 @@ function Agent:call_model(turn)
   end
   self:emit({ type = "model_start", turn = turn })
   local ok, reply, message, code, details = self:interruptible(function()
+    local request = self:request(turn)
     return retry.call(function()
       shown = {}
       return self:ask_model(request, on_event)

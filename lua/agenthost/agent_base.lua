@@ -8,7 +8,7 @@ local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
-local plugin = require("agenthost.plugin")
+local plugins = require("agenthost.plugins")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
@@ -17,6 +17,7 @@ local session = require("agenthost.session")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
+local tool_jobs = require("agenthost.tool_jobs")
 local tools = require("agenthost.tools")
 local usage = require("agenthost.usage")
 
@@ -28,11 +29,11 @@ local usage = require("agenthost.usage")
 ---@field compaction agenthost.Compaction
 ---@field earlier? agenthost.Earlier the tasks of earlier hosts, when the session was resumed
 ---@field tools agenthost.Tools
+---@field commands agenthost.Command[] of its plugins
+---@field plugins agenthost.Plugins
 ---@field provider agenthost.Provider
 ---@field system string the system prompt
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
----@field plugins { name: string, source: string }[] those that are loaded; source: a path, or the
----  name of one that the agent script itself holds
 ---@field notes string[] lines for the user: what of the instruction files was left out, and why
 ---@field usage agenthost.Usage tokens and cost of its model calls
 ---@field max_budget_usd? number what they may cost
@@ -42,8 +43,11 @@ local usage = require("agenthost.usage")
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = setmetatable({}, { __index = agent_run.methods })
 
---- Closes what the agent holds: its session file, its queue, its workspace.
+--- Closes what the agent holds: its plugins, its session file, its queue, its workspace.
 function Base:close()
+  self:fire("session.end", { id = self.session.id })
+  self.plugins:close()
+  self.tool_jobs:close()
   if self.earlier then
     self.earlier:close()
   end
@@ -73,38 +77,6 @@ function M.override(values)
   overrides = values
 end
 
-local function plugin_context(self, source, plugin_options)
-  return {
-    cwd = self.cwd,
-    options = plugin_options,
-    tool = function(tool) self.tools:add(tool, source) end,
-    command = function(command) self:add_command(command, source) end,
-    prompt = function(part) self.added_prompts[#self.added_prompts + 1] = part end,
-    note = function(line) self.notes[#self.notes + 1] = line end,
-    notify = function(text, fields) return self:notify(text, fields) end,
-    log = function(text) self:emit({ type = "log", text = text }) end,
-  }
-end
-
-local COMMAND <const> = { name = "string", help = "string", run = "function" }
-
-function Base:add_command(command, source)
-  for field, wanted in pairs(COMMAND) do
-    if type(command) ~= "table" or type(command[field]) ~= wanted then
-      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
-    end
-  end
-  if not command.name:find("^%l[%w_-]*$") then
-    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
-  end
-  for _, known_command in ipairs(self.commands) do
-    if known_command.name == command.name then
-      error(("%s: there is a command /%s already"):format(source, command.name), 0)
-    end
-  end
-  table.insert(self.commands, setmetatable({ source = source }, { __index = command }))
-end
-
 local function open_workspace(self, cwd)
   local root, message = sys.root(cwd)
   if not root then
@@ -130,12 +102,11 @@ local function open_session(self, id)
   task.set_max_running(defaults.task.max_running)
 end
 
-local function check_budget(self)
-  local budget = self.max_budget_usd
+local function check_budget(self, its_provider, budget)
   if budget ~= nil and (type(budget) ~= "number" or budget <= 0) then
     error("max_budget_usd: expected a number of US dollars above 0", 0)
   end
-  local ok, message = self.usage:check(self.provider, budget)
+  local ok, message = self.usage:check(its_provider, budget)
   if not ok then
     error(message, 0)
   end
@@ -147,47 +118,142 @@ local function check_list(name, value)
   end
 end
 
-local function load_tools(self, opts, base_dir)
+-- Sets up plugins beside those that are live.
+local function prepare_plugins(self, opts, base_dir, is_stale)
   check_list("plugins", opts.plugins)
   check_list("tools", opts.tools)
-  for _, spec in ipairs(opts.plugins or {}) do
-    plugin.load(spec, base_dir, function(source, plugin_options)
-      local file = source:match("([^/]+)/init%.lua$") or source:match("([^/]+)%.lua$")
-      table.insert(self.plugins, { name = file or source, source = source })
-      return plugin_context(self, source, plugin_options)
-    end)
-  end
-  for _, tool in ipairs(opts.tools or {}) do
-    self.tools:add(tool, "the agent script")
-  end
+  return self.plugins:prepare({ specs = opts.plugins or {}, tools = opts.tools,
+    base_dir = base_dir }, is_stale)
 end
 
-local function set_permissions(self, given)
-  self.permission = permission.new({
+-- Makes them live. Returns what they have to say to the user.
+local function swap_plugins(self, candidate)
+  local notes = {}
+  for _, record in ipairs(self.plugins:swap(candidate)) do
+    table.move(record.notes, 1, #record.notes, #notes + 1, notes)
+  end
+  return notes
+end
+
+local function new_permission(self, given)
+  return permission.new({
     cwd = self.cwd,
     sources = { overrides.permissions or {}, given or {},
       (overrides.settings or settings.load()).permissions or {} },
   })
-  self.tools.permission = self.permission
+end
+
+local function set_permission(self, made)
+  self.permission = made
+  self.tools.permission = made
 end
 
 -- What the model is told before the conversation begins.
-local function build_prompt(self, opts)
+local function prompt_parts(self, opts, model, candidate)
+  local added, names = self.plugins:prompts(candidate)
   if overrides.append_system then
-    table.insert(self.added_prompts,
-      { source = "--append-system-prompt", text = overrides.append_system })
+    table.insert(added, { source = "--append-system-prompt", text = overrides.append_system })
   end
-  self.prompt_parts = prompt.parts(overrides.system or opts.system, {
+  return prompt.parts(overrides.system or opts.system, {
     cwd = self.cwd,
     os = prompt.os_name(),
-    model = self.provider.model,
-    tools = self.tools:names(),
-  }, { instructions = opts.instructions, added = self.added_prompts })
-  self.system = prompt.join(self.prompt_parts)
-  for _, part in ipairs(self.prompt_parts) do
-    self.notes[#self.notes + 1] = part.note
-  end
+    model = model,
+    tools = names,
+  }, { instructions = opts.instructions, added = added })
 end
+
+local function set_prompt(self, parts)
+  self.prompt_parts, self.system = parts, prompt.join(parts)
+end
+
+-- The value of an option: of the command line, of the script, or the default.
+local function option(opts, name, default)
+  if overrides[name] ~= nil then
+    return overrides[name]
+  end
+  return opts[name] ~= nil and opts[name] or default
+end
+
+-- What needs no more than being set.
+local function set_simple(self, opts)
+  self.max_turns = option(opts, "max_turns", defaults.run.max_turns)
+  self.max_tokens = option(opts, "max_tokens", defaults.run.max_tokens)
+  self.max_budget_usd = option(opts, "max_budget_usd")
+  self.extra, self.tool_choice = opts.extra, opts.tool_choice
+  self.made_with = opts
+end
+
+-- ---- another script --------------------------------------------------------------------------
+
+local capturing = false
+
+--- For reload.lua: runs an agent script up to its call of `agent.new`.
+---@param fn fun()
+---@return table opts of that call; raises what the script raises
+function M.capture(fn)
+  capturing = {}
+  local mine = capturing
+  local ok, err = pcall(fn)
+  capturing = false
+  if not mine.opts then
+    error(ok and "it does not make an agent any more" or err, 0)
+  end
+  return mine.opts
+end
+
+local RESTART <const> = { "cwd", "base_dir", "session" }
+
+local function provider_for(self, opts)
+  if overrides.provider ~= nil then
+    return self.provider
+  elseif opts.provider and opts.provider ~= self.made_with.provider then
+    return opts.provider
+  elseif opts.model ~= self.made_with.model and overrides.model == nil then
+    return provider.new(opts.model, opts.base_dir or overrides.base_dir or self.cwd)
+  end
+  return self.provider
+end
+
+--- Makes the agent as if it had been made with other options; what it does goes on. Raises when
+--- something in them is wrong; then nothing has changed.
+---@param opts table as for `new`
+---@param is_stale fun(record: agenthost.PluginRecord): boolean plugins that are loaded anew
+---@return string[] notes for the user
+function Base:reconfigure(opts, is_stale)
+  local old = self.made_with
+  inbox.check_policy(opts.on_notice)
+  local permissions = not plugins.same(opts.permissions, old.permissions)
+    and new_permission(self, opts.permissions)
+  local its_provider = provider_for(self, opts)
+  if its_provider ~= self.provider or opts.max_budget_usd ~= old.max_budget_usd then
+    check_budget(self, its_provider, option(opts, "max_budget_usd"))
+  end
+  local candidate = prepare_plugins(self, opts, self.plugins.list.base_dir, is_stale)
+  local ok, parts = pcall(prompt_parts, self, opts, its_provider.model, candidate)
+  local notes
+  if ok then
+    ok, notes = pcall(swap_plugins, self, candidate)
+  end
+  if not ok then
+    self.plugins:drop(candidate)
+    error(notes or parts, 0)
+  end
+  set_prompt(self, parts)
+  set_simple(self, opts)
+  self.provider, self.inbox.policy = its_provider, opts.on_notice or "wake"
+  if permissions then
+    permissions:take_over(self.permission)
+    set_permission(self, permissions)
+  end
+  for _, name in ipairs(RESTART) do
+    if opts[name] ~= old[name] then
+      notes[#notes + 1] = ("`%s` counts from the next start on"):format(name)
+    end
+  end
+  return notes
+end
+
+-- ---- making one --------------------------------------------------------------------------------
 
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
@@ -207,40 +273,44 @@ end
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   options.check(opts, known, 3)
-  local function option(name, default)
-    if overrides[name] ~= nil then
-      return overrides[name]
-    end
-    return opts[name] ~= nil and opts[name] or default
+  if capturing then
+    capturing.opts = opts
+    error("captured", 0)
   end
   local self = setmetatable({
-    max_turns = option("max_turns", defaults.run.max_turns),
-    max_tokens = option("max_tokens", defaults.run.max_tokens),
-    extra = opts.extra,
-    tool_choice = opts.tool_choice,
-    max_budget_usd = option("max_budget_usd"),
-    made_with = opts,
     commands = {},
     task_ids = {},
-    plugins = {},
     notes = {},
-    added_prompts = {},
     queue = queue.new(),
     tools = tools.new(),
     shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
   }, { __index = Base })
+  set_simple(self, opts)
   self.compaction, self.call_ids = compaction.new(self), call_ids.new()
-  self.emitter = function(event) self:emit(event) end
-  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
-  open_workspace(self, option("cwd", sys.cwd()))
-  open_session(self, option("session"))
+  self.emitter = function(event)
+    self.reloader:on_event(event)
+    self:emit(event)
+  end
+  self.plugins = plugins.new(self)
+  self.tools.events = self.plugins.events
+  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
+    function(line) self:warn(line) end)
+  self.tools.jobs = self.tool_jobs
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
+  open_workspace(self, option(opts, "cwd", sys.cwd()))
+  open_session(self, option(opts, "session"))
   overrides.session = nil -- one agent has it
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
-  load_tools(self, opts, base_dir)
-  set_permissions(self, opts.permissions)
-  self.provider = option("provider") or provider.new(option("model"), base_dir)
-  check_budget(self)
-  build_prompt(self, opts)
+  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
+    function() return false end))
+  set_permission(self, new_permission(self, opts.permissions))
+  self.provider = option(opts, "provider") or provider.new(option(opts, "model"), base_dir)
+  check_budget(self, self.provider, self.max_budget_usd)
+  set_prompt(self, prompt_parts(self, opts, self.provider.model))
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
+  self.reloader = require("agenthost.reload").new(self)
   return self
 end
 
@@ -264,6 +334,7 @@ function Base:switch_session(id)
   end
   made.usage:go_on(self.usage)
   made.permission:set_mode(self.permission.mode) -- the user may have changed it
+  made.reloader.script = self.reloader.script
   return setmetatable(made, getmetatable(self))
 end
 

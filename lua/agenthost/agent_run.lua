@@ -129,7 +129,8 @@ end
 ---@param input string|table[] text or content blocks
 ---@param opts? { hold?: boolean } hold: it waits for whatever else starts a run
 function Run:say(input, opts)
-  self.inbox:say(type(input) == "string" and { { type = "text", text = input } } or input, opts)
+  local blocks = type(input) == "string" and { { type = "text", text = input } } or input
+  self.inbox:say(self:fire("message.user", { blocks = blocks }).blocks, opts)
 end
 
 --- Every tool call gets a result, also when a run broke off before there was one (a full disk, an
@@ -197,6 +198,7 @@ function Run:take_reply(reply)
   end
   reply.text, reply.calls = table.concat(texts), calls
   self:emit({ type = "reply", reply = reply })
+  self:fire("response", { reply = reply })
   return reply
 end
 
@@ -209,6 +211,44 @@ end
 function Run:emit_message()
   local pieces = self.conversation.pieces
   self:emit({ type = "message", role = pieces[#pieces].role, piece = pieces[#pieces] })
+end
+
+--- A line for the user about something of theirs that does not work.
+---@param line string
+function Run:warn(line)
+  if self.on_event then
+    self:emit({ type = "warning", text = line })
+  else
+    table.insert(self.notes, line) -- a user interface shows it when it begins
+  end
+end
+
+--- Something is about to be done: tells it to the plugins once, and sets their timers going. Inside
+--- async.run; done by whatever runs the agent.
+function Run:start()
+  self.plugins:start()
+  if not self.started then
+    self.started = true
+    self:fire("session.start", { id = self.session.id, cwd = self.cwd,
+      resumed = self.earlier ~= nil })
+  end
+end
+
+--- Tells the plugins of an event; see events.lua.
+---@param name agenthost.EventName
+---@param event table
+---@return table event with what they have changed
+function Run:fire(name, event)
+  return self.plugins.events:fire(name, event)
+end
+
+--- Loads what has changed of plugins, prompts, the agent script and Lua modules; see reload.lua.
+---@return boolean go_on false when the user has interrupted it
+function Run:refresh()
+  if #self.reloader:look() == 0 then
+    return true
+  end
+  return (self:interruptible(function() self.reloader:refresh() end))
 end
 
 function Run:emit(event)

@@ -15,7 +15,11 @@ local Tasks = {}
 ---  agent's: in its directory, with defaults.task.env, its end told to its queue if `notify`
 ---@field list_tasks fun(): agenthost.Task[] the tasks of this agent, oldest first
 ---@field find_task fun(id: string): agenthost.Task? one of them
+---@field list_calls fun(): agenthost.ToolJob[] calls of tools that go on in the background
+---@field cancel_call fun(id: string): boolean stops one of them; false: there is none
 ---@field notify fun(text: string, fields?: table) puts a notice into the agent's queue
+---@field progress fun(text?: string, fraction?: number) how far the call is, for the status line;
+---  fraction: 0 to 1
 ---@field log fun(text: string)
 function Tasks:tool_context(call)
   return {
@@ -26,9 +30,17 @@ function Tasks:tool_context(call)
     run_task = function(command, opts) return self:run_task(command, opts) end,
     list_tasks = function() return self:list_tasks() end,
     find_task = function(id) return self:find_task(id) end,
+    list_calls = function() return self.tool_jobs:list() end,
+    cancel_call = function(id) return self.tool_jobs:cancel(id) end,
     notify = function(text, fields) return self:notify(text, fields) end,
     log = function(text) self:emit({ type = "log", text = text }) end,
   }
+end
+
+--- How much is under way that ends in a notice: tasks of this host, and background calls of tools.
+---@return integer
+function Tasks:owed()
+  return #self:pending_tasks() + self.tool_jobs.count
 end
 
 --- Puts a notice into the agent's queue.

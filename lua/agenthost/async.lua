@@ -3,6 +3,7 @@
 --- Inside `async.run` everything that waits (`http.request`, `task:wait`, `queue:wait`,
 --- `async.sleep`) parks its coroutine, a *job*, and lets the others go on. Outside, the same calls
 --- simply block. One thread runs all of it: between two waits nothing else runs.
+local guard = require("agenthost.guard")
 local reactor = require("agenthost.reactor")
 local sys = require("agenthost.sys")
 
@@ -82,6 +83,7 @@ local function block(keys, timeout)
   repeat
     local left = deadline and math.max(0, deadline - sys.now())
     local set, all = poll(left)
+    guard.restart()
     for _, key in ipairs(keys) do
       if set[key] or all then
         return key
@@ -114,6 +116,7 @@ function M.wait_any(keys, timeout)
   if job.cancel_reason ~= nil then
     local reason = job.cancel_reason
     job.cancel_reason = nil -- told once: what cleans up may wait again
+    job.cancelled_by = reason
     error(reason, 0)
   end
   return job.woken_by
@@ -139,6 +142,26 @@ function M.inside()
   return job_of[coroutine.running()] ~= nil
 end
 
+--- How many jobs there are that have begun and wait, or are about to run: for tests of what is left
+--- over.
+---@return integer
+function M.count()
+  local count = #ready
+  for _ in pairs(parked) do
+    count = count + 1
+  end
+  return count
+end
+
+--- Whether an error that was caught is what cancelling this job has raised: then it is to be raised
+--- again.
+---@param err any
+---@return boolean
+function M.is_cancellation(err)
+  local job = job_of[coroutine.running()]
+  return err ~= nil and job ~= nil and rawequal(job.cancelled_by, err)
+end
+
 local function body(job, fn, ...)
   local function handler(err)
     job.traceback = debug.traceback(type(err) == "string" and err or nil, 2)
@@ -147,6 +170,8 @@ local function body(job, fn, ...)
   local results
   if job.cancel_reason ~= nil then -- before it began
     results = table.pack(false, job.cancel_reason)
+  elseif job.guard then -- plugin code has started it
+    results = table.pack(guard.xpcall(job.guard, nil, handler, fn, ...))
   else
     results = table.pack(xpcall(fn, handler, ...))
   end
@@ -159,7 +184,7 @@ end
 ---@param fn function
 ---@return agenthost.Job
 function M.spawn(fn, ...)
-  local job = setmetatable({ done = false, keys = {} }, Job)
+  local job = setmetatable({ done = false, keys = {}, guard = guard.current() }, Job)
   local args = table.pack(...)
   job.co = coroutine.create(function()
     body(job, fn, table.unpack(args, 1, args.n))
@@ -235,6 +260,18 @@ local function wake_overdue()
   end
 end
 
+-- Lets a job go on, under the guard of the plugin code that it is in. Whatever is wrong `body`
+-- catches, but for the lack of memory.
+local function resume(job)
+  local outer = guard.swap(job.guard)
+  local ok, err = coroutine.resume(job.co)
+  job.guard = guard.swap(outer)
+  if not ok and not job.done then
+    job.done, job.ok, job.results = true, false, { false, err }
+    M.notify(job)
+  end
+end
+
 -- `most`: seconds that it may wait; nil: no bound.
 local function step(most)
   if #ready == 0 then
@@ -247,7 +284,7 @@ local function step(most)
   local batch = ready
   ready = {}
   for _, job in ipairs(batch) do
-    coroutine.resume(job.co) -- cannot fail: body catches
+    resume(job)
     if not job.done and not parked[job] then
       ready[#ready + 1] = job -- it yielded by itself: on with it in the next step
     end

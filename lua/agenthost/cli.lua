@@ -4,7 +4,11 @@ local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
 local permission_rules = require("agenthost.permission_rules")
+local guard = require("agenthost.guard")
 local places = require("agenthost.places")
+local printed = require("agenthost.printed")
+local project = require("agenthost.project")
+local protect = require("agenthost.protect")
 local reactor = require("agenthost.reactor")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
@@ -40,6 +44,7 @@ run, with agenthost's modules at hand.
       --max-turns N        model calls of one run
       --max-budget-usd N   stop when the model calls have cost N US dollars
       --wait-tasks SECONDS with -p: how long to wait for background tasks (600)
+      --trust-project      use the Lua code in .agenthost/ of this project, and remember that
       --cwd DIR            work there
       --verbose            say more on standard error
       --version, --help
@@ -47,7 +52,7 @@ run, with agenthost's modules at hand.
 Environment: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, ANTHROPIC_BASE_URL, ANTHROPIC_MODEL;
 OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL; OLLAMA_HOST; NO_COLOR, XDG_STATE_HOME,
 XDG_CONFIG_HOME; AGENTHOST_RECORD (a file: keep each model call, to be replayed; keys are left
-out), AGENTHOST_REPLAY=lenient.
+out), AGENTHOST_REPLAY=lenient; AGENTHOST_MEMORY (most MiB of the Lua state, 1024).
 With -p nobody is asked: what would need a yes is refused, and said on standard error.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 4 background tasks were ended at --wait-tasks,
 5 the budget (--max-budget-usd) is used up, 130 and 143 ended by Ctrl-C and by SIGTERM.
@@ -131,6 +136,7 @@ local flags = {
   ["--system-prompt"] = { value = true, set = function(o, v) o.system = v end },
   ["--append-system-prompt"] = { value = true, set = function(o, v) o.append_system = v end },
   ["--cwd"] = { value = true, set = function(o, v) o.cwd = v end },
+  ["--trust-project"] = { set = function(o) o.trust_project = true end },
   ["--verbose"] = { set = function(o) o.verbose = true end },
   ["--version"] = { set = function(o) o.version = true end },
   ["--help"] = { set = function(o) o.help = true end },
@@ -243,10 +249,13 @@ local function run_script(path, name, args)
     error({ message = message }, 0)
   end
   arg = { [0] = path, table.unpack(args) } -- luacheck: ignore 121
+  guard.watch(true) -- coroutines that it makes may run inside tools
   local ok, value = xpcall(chunk, function(err) return script_error(name, err) end,
     table.unpack(args))
+  guard.watch(false)
   if not ok then
-    error(value, 0)
+    local explained = protect.explain(value)
+    error(explained == value and value or { message = explained }, 0)
   end
   return value
 end
@@ -316,9 +325,26 @@ local function choose_session(parsed)
   return id, none
 end
 
+local function ask_to_trust(question)
+  sys.write_fd(2, question)
+  local answer = io.read("l")
+  return answer ~= nil and answer:lower():find("^%s*y") ~= nil
+end
+
+-- Puts the project's code first in the search order, if the user trusts it.
+local function open_project(parsed)
+  local note = project.open(assert(sys.realpath(".")), {
+    trust = parsed.trust_project,
+    ask = not parsed.print and sys.isatty(0) and sys.isatty(1) and ask_to_trust or nil,
+  })
+  if note then
+    sys.write_fd(2, "agenthost: " .. text.clean(note) .. "\n")
+  end
+end
+
 local function run(parsed)
-  local model = find_model(parsed.model or sys.getenv("AGENTHOST_MODEL"))
-  local script = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
+  parsed.model = find_model(parsed.model or sys.getenv("AGENTHOST_MODEL"))
+  parsed.path = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
   if parsed.cwd then
     local ok, message = sys.chdir(parsed.cwd)
     if not ok then
@@ -329,31 +355,47 @@ local function run(parsed)
   if not ok then
     error({ message = problem }, 0) -- it has file and line; the way there is of no use
   end
-  local id, none = choose_session(parsed)
+  local none
+  parsed.session, none = choose_session(parsed)
   if none then
     return 0
   end
+  open_project(parsed)
+  -- The project may bring its own copy of any module.
+  return (project.reload_modules() and require("agenthost.cli") or M).run_script(parsed)
+end
+
+--- Runs the script of the command line, and the agent that it returns.
+---@param parsed table with `path`, `model` and `session`
+---@return integer code
+function M.run_script(parsed)
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
   require("agenthost.agent_base").override({
-    model = model,
+    model = parsed.model,
     max_turns = parsed.max_turns,
     system = parsed.system,
     append_system = parsed.append_system,
     permissions = { mode = parsed.permission_mode, allow = parsed.allow, deny = parsed.deny },
     max_budget_usd = parsed.max_budget_usd,
-    base_dir = parsed.script and script:match("^(.*)/") or sys.cwd(),
-    session = id,
+    base_dir = parsed.script and parsed.path:match("^(.*)/") or sys.cwd(),
+    session = parsed.session,
   })
-  local value = run_script(script, parsed.script, parsed.script_args)
+  parsed.printed = printed.new()
+  parsed.printed:install()
+  local to_stderr = parsed.printed.show
+  local value = run_script(parsed.path, parsed.script, parsed.script_args)
   if value == nil then
     return 0
   elseif not is_agent(value) then
     error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
-      :format(script, type(value)) }, 0)
+      :format(parsed.path, type(value)) }, 0)
   end
+  value.reloader:follow(parsed.path, parsed.script_args)
   local code = run_agent(parsed, value)
+  parsed.printed.show = to_stderr -- the screen is gone
+  parsed.printed:finish()
   value:close()
   return code
 end
@@ -372,11 +414,16 @@ local commands = {
 ---@param args string[]
 ---@return integer
 function M.main(args)
+  local verbose = false
   local ok, result = xpcall(function()
-    if commands[args[1]] then
+    local problem = protect.limit_memory(sys.getenv("AGENTHOST_MEMORY"))
+    if problem then
+      usage("%s", problem)
+    elseif commands[args[1]] then
       return commands[args[1]](table.move(args, 2, #args, 1, {}))
     end
     local parsed = M.parse(args)
+    verbose = parsed.verbose
     if parsed.help then
       io.write(HELP)
       return 0
@@ -395,8 +442,12 @@ function M.main(args)
   if ok then
     return result
   end
-  local message = text.clean(sys.redact(result.usage or result.message))
-  sys.write_fd(2, "agenthost: " .. message .. "\n")
+  if type(result) ~= "table" then -- memory ran out: no handler is called then
+    result = { message = tostring(protect.explain(result)) }
+  end
+  local message = result.usage or result.message
+  message = verbose and message or protect.fold(message)
+  sys.write_fd(2, "agenthost: " .. text.clean(sys.redact(message)) .. "\n")
   return result.usage and 2 or 1
 end
 

@@ -205,6 +205,7 @@ end
 ---@return agenthost.CompactionEvent? event nil, message, code: nothing became shorter
 function Compaction:compact(reason, focus)
   local agent, limit = self.agent, self.size:limit()
+  focus = agent:fire("compact.before", { reason = reason, focus = focus }).focus
   local event = { type = "compaction", reason = reason, before = self.size:tokens(), messages = 0,
     results = 0 }
   local pieces = agent.conversation.pieces

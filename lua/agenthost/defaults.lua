@@ -55,6 +55,24 @@ defaults.instructions = {
   max_total = 64 * 1024, -- of all of them
 }
 
+--- Plugins, and what is looked at to reload them.
+defaults.plugin = {
+  max_file = 1024 * 1024, -- bytes of one file of Lua or of a prompt
+  max_state = 256 * 1024, -- bytes of ctx.state as JSON
+  max_timers = 100, -- of one plugin
+  min_timer = 0.05, -- seconds
+  teardown = 5, -- seconds that jobs of an unloaded plugin may take to end
+  max_overrides = 1000, -- Lua files below ~/.config/agenthost/lua that are looked at
+  max_edited = 1000, -- files whose editing by the model is remembered
+}
+
+--- Tools that are Lua functions. Times in seconds.
+defaults.tool = {
+  timeout = 3600, -- one call, unless the tool says otherwise
+  grace = 5, -- that a call which is stopped may take to clean up
+  max_background = 64, -- calls of tools with `background = true` that run at once
+}
+
 --- Agent Skills.
 defaults.skills = {
   max = 100, -- skills in the catalogue
@@ -217,6 +235,23 @@ defaults.testing = {
   max_files = 1000, -- files of tests
   max_depth = 12, -- of folders that are searched for them
   max_entries = 100000, -- files and folders that are looked at
+}
+
+--- Code of plugins and scripts: what one call of it may take. See protect.lua.
+defaults.guard = {
+  seconds = 5, -- of Lua between two waits; then it is stopped with an error
+  memory = 1024 * 1024 * 1024, -- bytes of the Lua state; AGENTHOST_MEMORY (in MiB) overrides it
+  reserve = 64 * 1024 * 1024, -- bytes beyond that for agenthost itself, to go on and say so
+  printed = 8192, -- bytes of a line that plugin code prints
+  strikes = 3, -- failures in a row that switch a tool or handler off
+}
+
+--- Lua code of a project (.agenthost/), which is used when the user trusts it. See project.lua.
+defaults.project = {
+  max_files = 1000,
+  max_bytes = 2 * 1024 * 1024, -- of all files
+  max_depth = 8, -- levels of folders
+  shown = 20, -- files that the question lists
 }
 
 --- Environment variables that no command may see: shell patterns. They are taken out of the

@@ -8,6 +8,7 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local notice_text = require("agenthost.notice")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -23,20 +24,28 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 local Inbox = {}
 Inbox.__index = Inbox
 
----@param queue agenthost.Queue
----@param policy? agenthost.NoticePolicy
----@param emit fun(event: table) told { type = "log", text } of a policy that fails, and
----  { type = "held", runs } when notices have started too many runs in a row
----@return agenthost.Inbox
-function M.new(queue, policy, emit)
+--- Raises unless it is a policy, or nil.
+---@param policy any
+function M.check_policy(policy)
   if policy ~= nil and type(policy) ~= "function" and not VERDICTS[policy] then
     error(("on_notice: expected wake, merge, hold, drop or a function, got %s"):format(
       tostring(policy)), 0)
   end
+end
+
+---@param queue agenthost.Queue
+---@param policy? agenthost.NoticePolicy
+---@param emit fun(event: table) told { type = "log", text } of a policy that fails, and
+---  { type = "held", runs } when notices have started too many runs in a row
+---@param events? agenthost.Events plugins that decide before the policy does
+---@return agenthost.Inbox
+function M.new(queue, policy, emit, events)
+  M.check_policy(policy)
   return setmetatable({
     queue = queue,
     policy = policy or "wake",
     emit = emit,
+    events = events,
     said = {}, -- blocks of the user's
     taken = {}, -- those of them that are being written
     notices = {}, -- { notice, verdict, time } in flight in the queue
@@ -47,10 +56,32 @@ function M.new(queue, policy, emit)
   }, Inbox)
 end
 
+local function copy(notice)
+  local made = {}
+  for field, value in pairs(notice) do
+    made[field] = value
+  end
+  return made
+end
+
+-- What plugins say to a notice: a verdict, or nil; and the notice, with their text in it if they
+-- have put one in place of its own.
+local function ask_plugins(self, notice)
+  if not self.events or not self.events:handled("notice") then
+    return nil, notice
+  end
+  local event = self.events:fire("notice", { notice = copy(notice) })
+  if event.text then
+    notice = copy(notice)
+    notice.instead = event.text
+  end
+  return event.decision, notice
+end
+
 local function judge(self, notice)
   local verdict = self.policy
   if type(verdict) == "function" then
-    local ok, answer = pcall(verdict, notice)
+    local ok, answer = protect.call("on_notice", verdict, notice)
     verdict = ok and answer or "wake"
     if not ok or not VERDICTS[verdict] then
       self.emit({ type = "log", text = ok
@@ -76,8 +107,18 @@ local function sort(self)
   if self.earlier then
     drained = self.earlier:fill(drained)
   end
+  local cancelled
   for _, notice in ipairs(drained) do
-    local verdict = judge(self, notice)
+    local verdict
+    if cancelled == nil then
+      local ok, decision, other = pcall(ask_plugins, self, notice)
+      if ok then
+        verdict, notice = decision, other
+      else
+        cancelled = decision
+      end
+    end
+    verdict = verdict or judge(self, notice)
     if verdict == "drop" then
       forget(self, notice)
     else
@@ -86,6 +127,9 @@ local function sort(self)
   end
   if #drained > 0 and #self.notices == 0 then
     self.queue:ack()
+  end
+  if cancelled ~= nil then
+    error(cancelled, 0)
   end
 end
 
@@ -125,6 +169,13 @@ function Inbox:due()
     return nil
   end
   return due
+end
+
+--- How many notices wait to be told, whatever their policy but "drop".
+---@return integer
+function Inbox:waiting()
+  sort(self)
+  return #self.notices
 end
 
 --- A run begins: with something that the user has said, or with notices alone.

@@ -44,13 +44,23 @@ function M.other_entry(notice)
   return ("[%s] %s"):format(one_line(notice.kind), quote((text.clean(tostring(notice.text or "")))))
 end
 
+--- The lines for a notice whose text a plugin has replaced; what it is about is the core's word.
+---@param notice table with `instead`
+---@return string
+function M.replaced_entry(notice)
+  local head = notice.kind == "task" and ("[bg:%s] %s:"):format(notice.task, notice.status)
+    or ("[%s]"):format(one_line(notice.kind))
+  return head .. " " .. quote((text.clean(notice.instead)))
+end
+
 --- The text that is put into the last user message, for all notices of one drain.
 ---@param notices table[] at least one
 ---@return string
 function M.text(notices)
   local lines = { "<background-results>" }
   for _, notice in ipairs(notices) do
-    lines[#lines + 1] = notice.kind == "task" and M.task_entry(notice) or M.other_entry(notice)
+    lines[#lines + 1] = notice.instead and M.replaced_entry(notice)
+      or notice.kind == "task" and M.task_entry(notice) or M.other_entry(notice)
   end
   lines[#lines + 1] = FRAME
   lines[#lines + 1] = "</background-results>"

@@ -16,6 +16,7 @@ local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local path = require("agenthost.permission_path")
+local protect = require("agenthost.protect")
 local rules = require("agenthost.permission_rules")
 local shell_check = require("agenthost.shell_check")
 
@@ -104,7 +105,21 @@ function M.new(opts)
     self.mode = self.mode or source.mode
   end
   self.mode = self.mode or "default"
+  self.given = { mode = self.mode, deny = #self.deny, ask = #self.ask, allow = #self.allow }
   return self
+end
+
+--- Takes over from the permissions that held so far what has become of them in this session: rules
+--- that were added, a mode that was chosen, what was refused.
+---@param other agenthost.Permission
+function Permission:take_over(other)
+  for _, list in ipairs(LISTS) do
+    table.move(other[list], other.given[list] + 1, #other[list], #self[list] + 1, self[list])
+  end
+  if other.mode ~= other.given.mode then
+    self.mode = other.mode
+  end
+  self.edits_granted, self.denials = other.edits_granted, other.denials
 end
 
 --- Changes the mode; questions that are open stay open.
@@ -144,7 +159,7 @@ function Permission:request(tool, input)
   local kind, subject = tool.permission, nil
   if type(kind) == "function" then
     local ok
-    ok, kind, subject = pcall(kind, input)
+    ok, kind, subject = protect.call("tool '" .. tool.name .. "'", kind, input)
     kind = ok and kind or nil
   elseif kind == "command" then
     subject = input.command
@@ -235,7 +250,7 @@ end
 local function question_of(request, tool, input, ctx, why, all_edits)
   local detail
   if tool.preview then
-    local ok, shown = pcall(tool.preview, input, ctx)
+    local ok, shown = protect.call("tool '" .. tool.name .. "'", tool.preview, input, ctx)
     detail = ok and type(shown) == "string" and shown or nil
   end
   local always

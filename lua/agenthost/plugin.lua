@@ -1,23 +1,51 @@
 --- Finding and loading plugins.
 ---
 --- A plugin is a Lua file (or a folder with init.lua) that returns a tool, a list of tools, or a
---- table with `name` and `setup(ctx, options)`. The built-in ones use nothing that yours cannot.
+--- table with `name` and `setup(ctx, options)`: see agenthost.Plugin. The built-in ones use nothing
+--- that yours cannot. What a plugin gets in hand is its context: plugin_record.lua.
+---
+--- Its globals are its own: a file runs in an environment that reads the real globals and keeps
+--- what it sets. In a folder `require "x"` means the folder's x.lua first; it is loaded anew with
+--- the plugin.
+local defaults = require("agenthost.defaults")
+local options = require("agenthost.options")
 local places = require("agenthost.places")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
----@class agenthost.PluginContext
----@field cwd string the agent's working directory
----@field options table what stands beside the plugin's name in `plugins`
----@field tool fun(tool: agenthost.Tool) adds a tool
----@field command fun(command: agenthost.Command) adds a command of the interactive program
----@field prompt fun(part: agenthost.PromptPart) adds to the system prompt; while it is set up only
----@field note fun(line: string) a line for the user, shown at the start; while it is set up only
----@field notify fun(text: string, fields?: table) puts a notice into the agent's queue
----@field log fun(text: string) a line for --verbose
+--- What a plugin file returns, unless it is just a tool or a list of tools.
+---@class agenthost.Plugin
+---@field name? string letters, digits, '_', '-' and '.'; its state is kept by it; default: the
+---  file's name
+---@field version? string for people
+---@field api? integer the version of this interface it was written for; default: this one
+---@field setup fun(ctx: agenthost.PluginContext, opts: table) adds what it has; opts: what stands
+---  beside its name in `plugins`. May wait. When it raises, nothing of it stays
+---@field teardown? fun() ends what the context does not know of; after it everything that came from
+---  the context is taken away
+---@field save? fun(): any before it is reloaded: what the new version is to have
+---@field restore? fun(saved: any) of the new version, once it is live: what `save` gave
+
+--- A plugin that was read and has the right shape; nothing of it is set up.
+---@class agenthost.PluginDefinition
+---@field name string
+---@field source string its file, or its name when it has none
+---@field path? string its file
+---@field files table<string, string> path -> content, of all that was read for it
+---@field options table
+---@field setup fun(ctx: agenthost.PluginContext, opts: table)
+---@field teardown? fun()
+---@field save? fun(): any
+---@field restore? fun(saved: any)
+---@field version? string
 
 local M = {}
 
--- Where a plugin named `name` is: a path when it looks like one, else the user's folder, then ours.
+--- The version of the plugin interface.
+M.API = 1
+
+-- Where a plugin named `name` is: a path when it looks like one, else in the project's folder (when
+-- that is trusted), the user's, then ours.
 local function find(name, base_dir)
   local candidates
   if name:find("^%.%.?/") then
@@ -26,6 +54,9 @@ local function find(name, base_dir)
     candidates = { name }
   else
     candidates = { places.config .. "/plugins/" .. name, places.share .. "/plugins/" .. name }
+    if places.project then
+      table.insert(candidates, 1, places.project .. "/plugins/" .. name)
+    end
   end
   local tried = {}
   for _, path in ipairs(candidates) do
@@ -37,15 +68,59 @@ local function find(name, base_dir)
       tried[#tried + 1] = file
     end
   end
-  error(("plugin '%s' is not there; looked for %s"):format(name, table.concat(tried, ", ")), 0)
+  error(("plugin '%s' is not there; looked for %s%s"):format(name, table.concat(tried, ", "),
+    places.untrusted and ("; not in %s, which is not trusted (--trust-project)"):format(
+      places.untrusted) or ""), 0)
 end
 
-local function load_file(path)
-  local chunk, message = loadfile(path, "t")
+--- Reads a file of Lua or of a prompt, within defaults.plugin.max_file.
+---@param path string
+---@return string content raises when that cannot be
+function M.read(path)
+  local content, size = sys.read_file(path, defaults.plugin.max_file)
+  if not content then
+    error(("cannot read %s: %s"):format(path, size), 0)
+  elseif size > #content then
+    error(("%s is longer than %d bytes (defaults.plugin.max_file)"):format(path,
+      defaults.plugin.max_file), 0)
+  end
+  return content
+end
+
+-- Runs a file in the plugin's environment. What was read is kept in `files`.
+local function run_file(path, env, files)
+  local content = M.read(path)
+  files[path] = content
+  local chunk, message = load(content, "@" .. path, "t", env)
   if not chunk then
     error("plugin " .. message, 0)
   end
-  return chunk()
+  return (protect.run("plugin " .. path, chunk))
+end
+
+-- `require` for the files of a folder: its own first, each run once.
+local function local_require(dir, env, files)
+  local loaded = {}
+  return function(name)
+    local path = type(name) == "string" and ("%s/%s.lua"):format(dir, (name:gsub("%.", "/")))
+    if loaded[name] ~= nil then
+      return loaded[name]
+    elseif path and not name:find("/", 1, true) and sys.stat(path) then
+      local value = run_file(path, env, files)
+      loaded[name] = value == nil and true or value
+      return loaded[name]
+    end
+    return require(name)
+  end
+end
+
+local function load_file(path)
+  local files, env = {}, setmetatable({}, { __index = _G })
+  local folder = path:match("^(.*)/init%.lua$")
+  if folder then
+    env.require = local_require(folder, env, files)
+  end
+  return run_file(path, env, files), files
 end
 
 local function is_tool(value)
@@ -71,36 +146,98 @@ local function setup_of(value, source)
     .. "it returned a %s"):format(source, type(value)), 0)
 end
 
---- Loads one plugin and sets it up.
+local FIELDS <const> = { "name", "version", "api", "setup", "teardown", "save", "restore" }
+local FUNCTIONS <const> = { "teardown", "save", "restore" }
+
+-- Checks what a plugin says of itself. A name that is nearly one of ours is a slip of the pen: it
+-- would never be called, and nobody would know why.
+local function check_fields(value, source)
+  local known = {}
+  for _, field in ipairs(FIELDS) do
+    known[field] = true
+  end
+  for field in pairs(value) do
+    local meant = type(field) == "string" and not known[field] and options.closest(field, FIELDS)
+    if meant then
+      error(("plugin %s: unknown field '%s'; did you mean '%s'?"):format(source, field, meant), 0)
+    end
+  end
+  for _, field in ipairs(FUNCTIONS) do
+    if value[field] ~= nil and type(value[field]) ~= "function" then
+      error(("plugin %s: %s: expected a function, got a %s"):format(source, field,
+        type(value[field])), 0)
+    end
+  end
+  if value.name ~= nil and (type(value.name) ~= "string" or value.name == "") then
+    error(("plugin %s: name: expected a text, got %s"):format(source, tostring(value.name)), 0)
+  elseif value.api ~= nil and (math.type(value.api) ~= "integer" or value.api < 1
+    or value.api > M.API) then
+    error(("plugin %s is written for version %s of the plugin interface; this agenthost has %d")
+      :format(source, tostring(value.api), M.API), 0)
+  end
+end
+
+-- The name of a plugin that gives itself none.
+local function name_of(path)
+  local name = path:match("([^/]+)/init%.lua$") or path:match("([^/]+)$")
+  return (name:gsub("%.lua$", ""))
+end
+
+-- Sorts a spec into a name or path, its options, and the value of an inline one.
+local function read_spec(spec)
+  if type(spec) == "string" then
+    return spec, {}
+  elseif type(spec) ~= "table" then
+    error("plugins: expected names, paths or tables, got a " .. type(spec), 0)
+  elseif type(spec[1]) ~= "string" then
+    return nil, {}, spec
+  end
+  local given = {}
+  for key, option in pairs(spec) do
+    if key ~= 1 then
+      given[key] = option
+    end
+  end
+  return spec[1], given
+end
+
+--- The file of a plugin as it would be loaded now.
+---@param spec string|table as for `define`
+---@param base_dir string
+---@return string? path nil for what has no file; raises when it is not there
+function M.locate(spec, base_dir)
+  local name = read_spec(spec)
+  return name and find(name, base_dir)
+end
+
+--- Loads one plugin and checks its shape. Nothing is set up.
 ---@param spec string|table a name ("shell"), a path ("./my_tools.lua", relative to `base_dir`), a
 ---  table { name-or-path, option = value, ... }, or what a plugin file would return
 ---@param base_dir string
----@param new_context fun(source: string, options: table): agenthost.PluginContext
-function M.load(spec, base_dir, new_context)
-  local name, options, value = spec, {}, nil
-  if type(spec) == "table" then
-    if type(spec[1]) == "string" then
-      name = spec[1]
-      for key, option in pairs(spec) do
-        if key ~= 1 then
-          options[key] = option
-        end
-      end
-    else
-      name, value = spec.name or "(inline)", spec
+---@return agenthost.PluginDefinition definition raises when it cannot be
+function M.define(spec, base_dir)
+  local name, given, value = read_spec(spec)
+  local path, files = name and find(name, base_dir), {}
+  if path then
+    value, files = load_file(path)
+  end
+  local source = path or type(value.name) == "string" and value.name or "(inline)"
+  local setup = setup_of(value, source)
+  local is_plugin = type(value.setup) == "function" and not is_tool(value)
+  if next(given) and not is_plugin then
+    error(("plugin %s takes no options, got '%s'"):format(source, tostring(next(given))), 0)
+  end
+  local definition = { source = source, path = path, files = files, options = given,
+    setup = setup, name = path and name_of(path) or source }
+  if is_plugin then
+    check_fields(value, source)
+    definition.name = value.name or definition.name
+    definition.version = value.version
+    for _, field in ipairs(FUNCTIONS) do
+      definition[field] = value[field]
     end
-  elseif type(spec) ~= "string" then
-    error("plugins: expected names, paths or tables, got a " .. type(spec), 0)
   end
-  local source = name
-  if value == nil then
-    source = find(name, base_dir)
-    value = load_file(source)
-  end
-  if next(options) and not (type(value) == "table" and value.setup) then
-    error(("plugin %s takes no options, got '%s'"):format(source, tostring(next(options))), 0)
-  end
-  setup_of(value, source)(new_context(source, options), options)
+  return definition
 end
 
 return M

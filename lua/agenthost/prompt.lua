@@ -3,6 +3,7 @@
 --- that its bytes stay the same.
 local instructions = require("agenthost.instructions")
 local places = require("agenthost.places")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -53,7 +54,7 @@ end
 ---@return string source where it comes from, for people
 function M.build(system, env)
   if type(system) == "function" then
-    system = system(env)
+    system = protect.run("the function `system`", system, env)
     if type(system) ~= "string" then
       error("the function `system` has to return a text, got a " .. type(system), 0)
     end

@@ -1,8 +1,12 @@
 --- The inputs of tools: the short form, and checking an input against a JSON Schema.
 ---
---- Checked are type, enum, required, properties, additionalProperties = false, items, minimum,
---- maximum, minLength and maxLength; other keywords are for the model only.
+--- Of JSON Schema (draft 2020-12) these are checked: type, enum, const, required, properties,
+--- additionalProperties, items, minItems, maxItems, minimum, maximum, exclusiveMinimum,
+--- exclusiveMaximum, minLength, maxLength, anyOf, oneOf, allOf and $ref to "#/$defs/...". Other
+--- keywords are for the model only.
 local json = require("agenthost.json")
+local options = require("agenthost.options")
+local schema_shape = require("agenthost.schema_shape")
 
 local M = {}
 
@@ -28,13 +32,7 @@ local function without_optional(value)
   return copy, value.optional == true
 end
 
---- The JSON Schema of a tool's input.
----@param input? table a JSON Schema of type object, or the short form:
----  `{ path = "string: the file", limit = "integer?" }` (a `?` makes it optional; a value may also
----  be a schema of its own, with `optional = true` where it is)
----@return table schema raises when it is neither
-function M.from_input(input)
-  input = input or {}
+local function as_schema(input)
   if type(input) ~= "table" then
     error("input: expected a JSON Schema or { name = \"type: description\" }, got a "
       .. type(input), 0)
@@ -60,6 +58,20 @@ function M.from_input(input)
     end
   end
   table.sort(schema.required)
+  return schema
+end
+
+--- The JSON Schema of a tool's input.
+---@param input? table a JSON Schema of type object, or the short form:
+---  `{ path = "string: the file", limit = "integer?" }` (a `?` makes it optional; a value may also
+---  be a schema of its own, with `optional = true` where it is)
+---@return table schema raises when it is neither
+function M.from_input(input)
+  local schema = as_schema(input or {})
+  local problem = schema_shape.problem(schema)
+  if problem then
+    error(problem, 0)
+  end
   return schema
 end
 
@@ -90,48 +102,101 @@ local function has_type(value, wanted)
     or (type(value) == "table" and next(value) == nil and (wanted == "array" or wanted == "object"))
 end
 
+local DEPTH <const> = 100 -- of schemas inside one another, references followed
+local STEPS <const> = 100000 -- values that are compared: a schema that refers to itself can ask for
+-- more than the world has time for
+
 local check
 
-local function check_object(value, schema, path)
-  for _, name in ipairs(schema.required or {}) do
+-- What belongs into a field, for whoever left it out or got it wrong: " (string: the file)".
+local function hint(schema)
+  if type(schema) ~= "table" then
+    return ""
+  end
+  local wanted = type(schema.type) == "table" and table.concat(schema.type, " or ")
+    or type(schema.type) == "string" and schema.type or nil
+  local about = type(schema.description) == "string" and schema.description or nil
+  local text = wanted and about and wanted .. ": " .. about or wanted or about
+  return text and (" (%s)"):format(text) or ""
+end
+
+-- The names that an object may have, closest first where one is meant.
+local function known_names(name, properties)
+  local names = {}
+  for known in pairs(properties) do
+    names[#names + 1] = tostring(known)
+  end
+  table.sort(names)
+  local best = type(name) == "string" and options.closest(name, names)
+  return best and ("; did you mean '%s'?"):format(best)
+    or #names > 0 and "; there are " .. table.concat(names, ", ") or ""
+end
+
+local function check_object(value, schema, path, within)
+  local properties = type(schema.properties) == "table" and schema.properties or {}
+  for _, name in ipairs(type(schema.required) == "table" and schema.required or {}) do
     if value[name] == nil then
-      return ("%s%s is missing"):format(path, name)
+      return ("%s%s is missing%s"):format(path, name, hint(properties[name]))
     end
   end
-  local properties = schema.properties or {}
   for name, member in pairs(value) do
-    if properties[name] then
-      local problem = check(member, properties[name], path .. name)
-      if problem then
-        return problem
-      end
+    local its_schema, problem = properties[name], nil
+    if its_schema ~= nil then
+      problem = check(member, its_schema, path .. tostring(name), within)
     elseif schema.additionalProperties == false then
-      return ("%s%s is not known"):format(path, tostring(name))
+      problem = ("%s%s is not known%s"):format(path, tostring(name), known_names(name, properties))
+    elseif type(schema.additionalProperties) == "table" then
+      problem = check(member, schema.additionalProperties, path .. tostring(name), within)
+    end
+    if problem then
+      return problem
     end
   end
 end
 
-local function check_bounds(value, schema, path)
-  if type(value) == "number" then
-    if schema.minimum and value < schema.minimum then
-      return ("%s has to be at least %s"):format(path, schema.minimum)
-    elseif schema.maximum and value > schema.maximum then
-      return ("%s has to be at most %s"):format(path, schema.maximum)
-    end
-  elseif type(value) == "string" then
-    local length = utf8.len(value) or #value
-    if schema.minLength and length < schema.minLength then
-      return ("%s needs at least %d characters"):format(path, schema.minLength)
-    elseif schema.maxLength and length > schema.maxLength then
-      return ("%s may have at most %d characters"):format(path, schema.maxLength)
+local function check_array(value, schema, path, within)
+  if schema.minItems and #value < schema.minItems then
+    return ("%s needs at least %d items, got %d"):format(path, schema.minItems, #value)
+  elseif schema.maxItems and #value > schema.maxItems then
+    return ("%s may have at most %d items, got %d"):format(path, schema.maxItems, #value)
+  end
+  for i, item in ipairs(type(schema.items) == "table" and value or {}) do
+    local problem = check(item, schema.items, ("%s[%d]"):format(path, i), within)
+    if problem then
+      return problem
     end
   end
+end
+
+local function check_number(value, schema, path)
+  if schema.minimum and value < schema.minimum then
+    return ("%s has to be at least %s"):format(path, schema.minimum)
+  elseif schema.maximum and value > schema.maximum then
+    return ("%s has to be at most %s"):format(path, schema.maximum)
+  elseif schema.exclusiveMinimum and value <= schema.exclusiveMinimum then
+    return ("%s has to be more than %s"):format(path, schema.exclusiveMinimum)
+  elseif schema.exclusiveMaximum and value >= schema.exclusiveMaximum then
+    return ("%s has to be less than %s"):format(path, schema.exclusiveMaximum)
+  end
+end
+
+local function check_text(value, schema, path)
+  local length = utf8.len(value) or #value
+  if schema.minLength and length < schema.minLength then
+    return ("%s needs at least %d characters"):format(path, schema.minLength)
+  elseif schema.maxLength and length > schema.maxLength then
+    return ("%s may have at most %d characters"):format(path, schema.maxLength)
+  end
+end
+
+local function equal(a, b)
+  return a == b or type(a) == "table" and type(b) == "table" and json.encode(a) == json.encode(b)
 end
 
 local function check_enum(value, schema, path)
   local names = {}
   for i, one in ipairs(schema.enum) do
-    if one == value then
+    if equal(one, value) then
       return nil
     end
     names[i] = json.encode(one)
@@ -139,28 +204,81 @@ local function check_enum(value, schema, path)
   return ("%s has to be one of %s"):format(path, table.concat(names, ", "))
 end
 
-function check(value, schema, path)
-  if type(schema) ~= "table" then
-    return nil
-  end
-  if schema.type and not has_type(value, schema.type) then
-    local wanted = type(schema.type) == "table" and table.concat(schema.type, " or ") or schema.type
-    return ("%s: expected %s, got %s"):format(path, wanted, type_of(value))
-  end
-  local problem = check_bounds(value, schema, path)
-  if not problem and schema.enum then
-    problem = check_enum(value, schema, path)
-  end
-  if not problem and type(value) == "table" then
-    if schema.type == "array" and type(schema.items) == "table" then
-      for i, item in ipairs(value) do
-        problem = problem or check(item, schema.items, ("%s[%d]"):format(path, i))
-      end
-    elseif schema.type == "object" then
-      problem = check_object(value, schema, path == "input" and "" or path .. ".")
+-- anyOf, oneOf and allOf. Of a choice none of which fits the problem with each is told.
+local function check_combined(value, schema, path, within)
+  for _, one in ipairs(type(schema.allOf) == "table" and schema.allOf or {}) do
+    local problem = check(value, one, path, within)
+    if problem then
+      return problem
     end
   end
-  return problem
+  for _, keyword in ipairs({ "anyOf", "oneOf" }) do
+    local choices = type(schema[keyword]) == "table" and schema[keyword] or {}
+    local problems = {}
+    for i, one in ipairs(choices) do
+      problems[#problems + 1] = check(value, one, path, within)
+      if keyword == "anyOf" and #problems < i then
+        break
+      end
+    end
+    if #choices > 0 and #problems == #choices then
+      return ("%s fits none of its forms: %s"):format(path, table.concat(problems, "; or "))
+    elseif keyword == "oneOf" and #problems < #choices - 1 then
+      return ("%s fits more than one of its forms; it has to be exactly one"):format(path)
+    end
+  end
+end
+
+-- The schema that a reference means; nil for one that leads elsewhere.
+local function referred(schema, within)
+  local name = type(schema["$ref"]) == "string" and schema["$ref"]:match("^#/%$defs/([^/]+)$")
+  local definitions = within.root["$defs"]
+  return name and type(definitions) == "table" and definitions[name] or nil
+end
+
+local function check_type(value, schema, path)
+  local wanted = schema.type
+  if (type(wanted) == "string" or type(wanted) == "table") and not has_type(value, wanted) then
+    wanted = type(wanted) == "table" and table.concat(wanted, " or ") or wanted
+    return ("%s: expected %s, got %s"):format(path, wanted, type_of(value))
+  end
+end
+
+local function check_parts(value, schema, path, within)
+  if type(value) == "number" then
+    return check_number(value, schema, path)
+  elseif type(value) == "string" then
+    return check_text(value, schema, path)
+  elseif type(value) == "table" and value ~= json.null then
+    local is_array = json.is_array(value) or schema.type == "array"
+    if is_array and schema.type ~= "object" then
+      return check_array(value, schema, path, within)
+    end
+    return check_object(value, schema, path == "input" and "" or path .. ".", within)
+  end
+end
+
+function check(value, schema, path, within)
+  if type(schema) ~= "table" then
+    return schema == false and path .. " is not to be given" or nil
+  elseif within.depth >= DEPTH then
+    return ("%s is nested deeper than %d levels"):format(path, DEPTH)
+  end
+  within.steps = within.steps + 1
+  if within.steps > STEPS then
+    return ("%s takes more than %d steps to check"):format(path, STEPS)
+  end
+  within.depth = within.depth + 1
+  local target = referred(schema, within)
+  local problem = target and check(value, target, path, within)
+    or check_type(value, schema, path)
+    or check_parts(value, schema, path, within)
+    or type(schema.enum) == "table" and check_enum(value, schema, path)
+    or schema.const ~= nil and not equal(value, schema.const)
+      and ("%s has to be %s"):format(path, json.encode(schema.const))
+    or check_combined(value, schema, path, within)
+  within.depth = within.depth - 1
+  return problem or nil
 end
 
 --- Checks a decoded input. Fields that are null are taken as absent.
@@ -175,7 +293,7 @@ function M.check(input, schema)
       end
     end
   end
-  return check(input, schema, "input")
+  return check(input, schema, "input", { root = schema, depth = 0, steps = 0 })
 end
 
 return M

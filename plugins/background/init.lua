@@ -62,6 +62,9 @@ local function list(ctx)
     lines = table.move(lines, left_out + 1, #lines, 1, {})
     table.insert(lines, 1, ("[... %d older tasks left out ...]"):format(left_out))
   end
+  for _, call in ipairs(ctx.list_calls()) do
+    lines[#lines + 1] = ("%s: [running] %s %s"):format(call.id, call.name, call.summary or "")
+  end
   return #lines > 0 and table.concat(lines, "\n") or "No background tasks."
 end
 
@@ -83,6 +86,9 @@ local function look(seen, task)
 end
 
 local function background_kill(input, ctx)
+  if ctx.cancel_call(input.task_id) then
+    return ("Stopping %s; you are told when it has ended."):format(input.task_id)
+  end
   local task = find(ctx, input.task_id)
   if not task:kill({ by = "the model" }) then
     return ("Task %s has ended already: %s"):format(task.id, (task:status()))
@@ -268,7 +274,7 @@ local function add_acting_tools(ctx)
   })
   ctx.tool({
     name = "background_kill",
-    description = "End a background task and all its processes.",
+    description = "End a background task and all its processes, or a background call (call-...).",
     input = { task_id = "string" },
     summary = id_of,
     permission = "none",

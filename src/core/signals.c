@@ -71,3 +71,8 @@ bool ah_signals_pending(void)
     }
     return false;
 }
+
+bool ah_signals_waits(int signal)
+{
+    return signal > 0 && signal <= MAX_SIGNAL && noted[signal];
+}

@@ -23,3 +23,6 @@ int ah_signals_take(void);
 
 /* True when a signal is noted. */
 bool ah_signals_pending(void);
+
+/* True when that one is noted. */
+bool ah_signals_waits(int signal);

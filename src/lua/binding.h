@@ -27,6 +27,7 @@ struct ah_services {
 void ah_services_set(lua_State *L, struct ah_services *services);
 struct ah_services *ah_services_get(lua_State *L);
 
+int luaopen_agenthost_guard(lua_State *L);
 int luaopen_agenthost_http(lua_State *L);
 int luaopen_agenthost_line(lua_State *L);
 int luaopen_agenthost_markdown(lua_State *L);

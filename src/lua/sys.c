@@ -13,6 +13,7 @@
 #include "core/secret.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -322,15 +323,39 @@ static int sys_read_fd(lua_State *L)
     return 1;
 }
 
+static const char moved_stdout; /* its address is the key of the descriptor in the registry */
+
+/* move_stdout() -> fd | nil, message, code */
+static int sys_move_stdout(lua_State *L)
+{
+    struct ah_err err;
+    fflush(stdout);
+    int fd = fcntl(1, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0 || dup2(2, 1) < 0) {
+        ah_err_sys(&err, -errno, "cannot move standard output");
+        if (fd >= 0) {
+            close(fd);
+        }
+        return ah_push_failure(L, &err, NULL);
+    }
+    lua_pushinteger(L, fd);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &moved_stdout);
+    return 1;
+}
+
 static int sys_write_fd(lua_State *L)
 {
-    int fd = check_fd(L, 1, 2);
+    bool moved =
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &moved_stdout) != LUA_TNIL && lua_rawequal(L, 1, -1);
+    lua_pop(L, 1);
+    int fd = moved ? (int)lua_tointeger(L, 1) : check_fd(L, 1, 2);
     size_t len;
     const char *text = ah_sys_check_text(L, 2, &len);
     int rc = ah_file_write_fd(fd, text, len);
     if (rc < 0) {
         struct ah_err err;
-        ah_err_sys(&err, rc, "cannot write to %s", fd == 1 ? "stdout" : "stderr");
+        ah_err_sys(&err, rc, "cannot write to %s", fd == 2 ? "stderr" : "stdout");
         return ah_push_failure(L, &err, NULL);
     }
     lua_pushboolean(L, 1);
@@ -368,6 +393,7 @@ int luaopen_agenthost_sys(lua_State *L)
         {"getenv", sys_getenv},
         {"hide_env", sys_hide_env},
         {"isatty", sys_isatty},
+        {"move_stdout", sys_move_stdout},
         {"now", sys_now},
         {"pid", sys_pid},
         {"stop_self", sys_stop_self},

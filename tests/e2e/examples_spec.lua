@@ -41,6 +41,16 @@ describe("an example", function()
     assert.matches("That is the whole picture%.\n$", out)
   end)
 
+  it("dev_server.lua: a crashed server is started again without a model call", function()
+    local result = t:run({ examples .. "/dev_server_agent.lua", "-p", "Is the server up?" })
+    assert.equal(0, result.code)
+    assert.equal("agenthost: the dev server has crashed; started again (1 of 2)\n"
+      .. "agenthost: the dev server has crashed; started again (2 of 2)\n", result.stderr)
+    assert.equal("started\nstarted\nstarted\n", t.place:read("starts.txt"))
+    assert.equal("Call 2: I was told that it has crashed once more after 2 restarts.\n",
+      result.stdout)
+  end)
+
   it("provider_echo.lua: a provider of one's own", function()
     assert.equal("echo: hello\n", run(examples .. "/provider_echo.lua", "-p", "hello"))
   end)

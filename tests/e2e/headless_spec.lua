@@ -284,6 +284,28 @@ describe("exit codes", function()
     assert.same({}, t.place:wait_for_no_process())
   end)
 
+  it("4 when background calls of tools are ended there, too; 0 when they end in time", function()
+    t.place:write("a.lua", [[return require("agenthost.agent").new({ tools = { {
+      name = "slow", description = "d", permission = "none", background = true,
+      input = { seconds = "number: how long" }, run = function(input)
+        require("agenthost.async").sleep(input.seconds)
+        return "slept"
+      end } } })]])
+    local function run(seconds)
+      t:script({ tools = { { name = "slow", input = { seconds = seconds } } } },
+        { when = { last_user_contains = "slow is done: slept" }, text = "It slept." },
+        { when = { last_user_contains = "slow failed" }, text = "It was ended." },
+        { text = "Started." })
+      return t:run({ "a.lua", "-p", "x", "--wait-tasks", seconds < 1 and "30" or "0.5" })
+    end
+    local result = run(0.2)
+    assert.same({ 0, "It slept.\n" }, { result.code, result.stdout }, result.stderr)
+    result = run(600)
+    assert.same({ 4, "It was ended.\n" }, { result.code, result.stdout }, result.stderr)
+    assert.matches("stopped call%-%x+ at the bound of 0.5 s %(%-%-wait%-tasks%): slow",
+      result.stderr)
+  end)
+
   it("0 when tasks end in time (B7)", function()
     t:script({ tools = { { name = "background_run", input = { command = "sleep 1; echo ok" } } } },
       { text = "Started." }, { when = { last_user_contains = "completed: ok" }, text = "Ok." })

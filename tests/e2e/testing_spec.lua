@@ -87,7 +87,7 @@ describe("agenthost test", function()
         assert.equal("3 words", content)
         assert.is_false(is_error)
         content, is_error = testing.call("./word_count.lua", {})
-        assert.equal("Error: path is missing", content)
+        assert.equal("Error: path is missing (string)", content)
         assert.is_true(is_error)
         assert.equal('{"n":1}', (testing.call({ name = "t", description = "d",
           run = function() return { n = 1 } end })))

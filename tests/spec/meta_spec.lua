@@ -6,7 +6,7 @@ local task = require("agenthost.task")
 local temp = require("support.temp")
 
 local META <const> = places.share .. "/lua/agenthost/_meta"
-local C_MODULES <const> = { "http", "line", "markdown", "queue", "reactor", "sys", "task",
+local C_MODULES <const> = { "guard", "http", "line", "markdown", "queue", "reactor", "sys", "task",
   "text" }
 
 -- What a file declares: functions of the module, and methods of each class, as sets of names.

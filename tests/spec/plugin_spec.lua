@@ -28,10 +28,10 @@ describe("agenthost.plugin", function()
   -- What a plugin adds, where it came from and which options it got.
   local function load(spec)
     local added, seen = {}, {}
-    plugin.load(spec, base .. "/agent", function(source, options)
-      seen.source, seen.options = source, options
-      return { options = options, tool = function(tool) added[#added + 1] = tool.name end }
-    end)
+    local made = plugin.define(spec, base .. "/agent")
+    seen.source, seen.options = made.source, made.options
+    made.setup({ config = made.options, tool = function(tool) added[#added + 1] = tool.name end },
+      made.options)
     return added, seen.source, seen.options
   end
 
@@ -88,7 +88,7 @@ describe("agenthost.plugin", function()
   end)
 
   it("gives options in the context and to setup, without the name", function()
-    write("agent/p.lua", "return { setup = function(ctx, o) assert(ctx.options == o) end }")
+    write("agent/p.lua", "return { setup = function(ctx, o) assert(ctx.config == o) end }")
     local _, _, options = load({ "./p.lua", depth = 3, flag = false })
     assert.same({ depth = 3, flag = false }, options)
     _, _, options = load("./p.lua")

@@ -142,7 +142,8 @@ describe("plugin", function()
     end)
 
     it("refuses what is no command", function()
-      assert.same({ "Error: command is missing", true }, { tool("bash") })
+      assert.same({ "Error: command is missing (string: the command, for bash -c)", true },
+        { tool("bash") })
       assert.matches("^Error: .*contains a NUL byte", (tool("bash", { command = "a\0b" })))
     end)
 
@@ -194,7 +195,8 @@ describe("plugin", function()
       assert.same({ "Error: cannot open 'none': No such file or directory", true },
         { tool("read_file", { path = "none" }) })
       assert.matches("^Error: '%.' is a directory", (tool("read_file", { path = "." })))
-      assert.same({ "Error: path is missing", true }, { tool("read_file") })
+      assert.same({ "Error: path is missing (string: relative to the working directory)", true },
+        { tool("read_file") })
     end)
   end)
 

@@ -168,7 +168,7 @@ describe("replay.from_file", function()
   it("refuses what is no recording", function()
     assert.equal("replay: " .. path .. " holds no calls: is it a file that AGENTHOST_RECORD has "
       .. "made?", failure("nonsense\n"))
-    assert.equal("replay: no provider speaks the API of https://a.example/soap",
+    assert.equal("replay: no provider speaks the API of 'https://a.example/soap'",
       failure(line({ url = "https://a.example/soap" })))
     assert.matches("^replay: .*No such file", temp.raised(replay.from_file, dir .. "/none"))
   end)

@@ -108,19 +108,63 @@ describe("schema.check", function()
     { { z = 1 }, { type = "object", properties = {}, additionalProperties = false },
       "x.z is not known" },
     { { z = 1 }, { type = "object", properties = {} } },
+    { { pth = 1 }, { type = "object", properties = { path = {}, mode = {} },
+      additionalProperties = false }, "x.pth is not known; did you mean 'path'?" },
+    { { zzzzz = 1 }, { type = "object", properties = { path = {}, mode = {} },
+      additionalProperties = false }, "x.zzzzz is not known; there are mode, path" },
+    { {}, { type = "object", properties = { path = { type = "string", description = "the file" } },
+      required = { "path" } }, "x.path is missing (string: the file)" },
+    { { a = 1, b = "c" }, { type = "object", additionalProperties = { type = "integer" } },
+      "x.b: expected integer, got string" },
+    { { a = { 1 } }, { properties = { a = { items = { type = "string" } } } },
+      "x.a[1]: expected string, got integer" },
+    { { 1, 2 }, { type = "array", minItems = 3 }, "x needs at least 3 items, got 2" },
+    { { 1, 2 }, { type = "array", maxItems = 1 }, "x may have at most 1 items, got 2" },
+    { 1, { exclusiveMinimum = 1 }, "x has to be more than 1" },
+    { 1, { exclusiveMaximum = 1 }, "x has to be less than 1" },
+    { 1, { exclusiveMinimum = 0, exclusiveMaximum = 2 } },
+    { "a", { const = "b" }, 'x has to be "b"' },
+    { { 1 }, { const = { 1 } } },
+    { { 1 }, { enum = { { 2 } } }, "x has to be one of [2]" },
+    { 1, false, "x is not to be given" },
+    { 1, { anyOf = { { type = "string" }, { type = "integer" } } } },
+    { true, { anyOf = { { type = "string" }, { type = "integer" } } },
+      "x fits none of its forms: x: expected string, got boolean; or x: expected integer, "
+        .. "got boolean" },
+    { 1, { oneOf = { { type = "number" }, { type = "integer" } } },
+      "x fits more than one of its forms; it has to be exactly one" },
+    { 1, { oneOf = { { type = "string" }, { type = "integer" } } } },
+    { 1, { allOf = { { minimum = 0 }, { minimum = 2 } } }, "x has to be at least 2" },
+    { { next = { next = { n = "1" } } }, { ["$ref"] = "#/$defs/list" },
+      "x.next.next.n: expected integer, got string" },
+    { { next = { n = 1 } }, { ["$ref"] = "#/$defs/list" } },
+    { 1, { ["$ref"] = "#/$defs/loop" }, "x is nested deeper than 100 levels" },
+    { 1, { ["$ref"] = "https://example.com/schema" } },
+    { 1, { type = 7, enum = "x", required = 1, properties = 2, anyOf = 3 } },
   }
 
   for i, case in ipairs(cases) do
     it(("case %d: %s"):format(i, case[3] or "fits"), function()
-      local whole = { type = "object", properties = { x = case[2] }, required = { "x" } }
+      local whole = { type = "object", properties = { x = case[2] }, required = { "x" },
+        ["$defs"] = {
+          list = { type = "object", properties = { n = { type = "integer" },
+            next = { ["$ref"] = "#/$defs/list" } } },
+          loop = { ["$ref"] = "#/$defs/loop" },
+        } }
       assert.equal(case[3], schema.check({ x = case[1] }, whole))
     end)
   end
 
+  it("comes to an end whatever a schema refers to", function()
+    local loop = { ["$ref"] = "#/$defs/x" }
+    assert.is_string(schema.check({}, { type = "object", anyOf = { loop },
+      ["$defs"] = { x = { anyOf = { loop, loop } } } }))
+  end)
+
   it("misses what is required, and takes null for absent", function()
     local made = schema.from_input({ a = "string", b = "string?" })
-    assert.equal("a is missing", schema.check({}, made))
-    assert.equal("a is missing", schema.check({ a = json.null }, made))
+    assert.equal("a is missing (string)", schema.check({}, made))
+    assert.equal("a is missing (string)", schema.check({ a = json.null }, made))
     local input = { a = "x", b = json.null }
     assert.is_nil(schema.check(input, made))
     assert.same({ a = "x" }, input)
@@ -131,5 +175,29 @@ describe("schema.check", function()
     assert.equal("input: expected object, got string", schema.check("x", made))
     assert.equal("input: expected object, got nil", schema.check(nil, made))
     assert.equal("input: expected object, got array", schema.check({ 1 }, made))
+  end)
+
+  it("refuses a schema with a slip in it, and says where", function()
+    local function refused(property)
+      return raised(schema.from_input, { type = "object", properties = { a = property } })
+    end
+    assert.equal("input.a.minimum: expected a number, got low", refused({ minimum = "low" }))
+    assert.equal("input.a.minLength: expected a whole number from 0 on, got -1",
+      refused({ minLength = -1 }))
+    assert.equal("input.a.required: expected a list of names, got yes",
+      refused({ required = "yes" }))
+    assert.matches("^input.a.type: expected string, number, .*, got text$",
+      refused({ type = "text" }))
+    assert.equal("input.a.items.enum: expected a list, got a table",
+      refused({ type = "array", items = { enum = { x = 1 } } }))
+    assert.equal("input.a.anyOf[2]: expected a schema, got a string",
+      refused({ anyOf = { { type = "string" }, "number" } }))
+    assert.equal("input.a: expected a schema, got a string", refused("string"))
+    local deep = { type = "string" }
+    for _ = 1, 120 do
+      deep = { items = deep }
+    end
+    assert.matches("nested deeper than 100 levels$", refused(deep))
+    assert.matches("^input: it cannot be sent: ", refused({ enum = { print } }))
   end)
 end)

@@ -139,7 +139,7 @@ describe("agenthost.tools", function()
       local ran = false
       add("t", function() ran = true end, { input = { path = "string", n = "integer?" } })
       local results = run({ "t" }, { "t", { path = 1 } }, { "t", { path = "x", n = "1" } })
-      assert.same({ "Error: path is missing", "Error: path: expected string, got integer",
+      assert.same({ "Error: path is missing (string)", "Error: path: expected string, got integer",
         "Error: n: expected integer, got string" },
         { results[1].content, results[2].content, results[3].content })
       assert.is_true(results[1].is_error)

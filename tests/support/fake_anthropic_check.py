@@ -33,6 +33,11 @@ TOOL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 BAD_SIGNATURE = "Invalid signature in thinking block"
 
 
+def sendable_name(name):
+    """What a client has to make of the name in a call: the service takes no other back."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64]
+
+
 def refuse(message):
     raise Refusal(400, "invalid_request_error", message)
 
@@ -74,8 +79,7 @@ class Issued:
             self._blocks.update(order)
             for block in content:
                 if block["type"] == "tool_use":
-                    # A name that no request may hold comes back as one that it may.
-                    names = {block["name"], re.sub(r"[^\w-]", "_", block["name"], flags=re.A)[:64]}
+                    names = {block["name"], sendable_name(block["name"])}
                     self._calls[block["id"]] = {canonical([name, block["input"]]) for name in names}
                     self._order[block["id"]] = order
             if stop_reason == "pause_turn":

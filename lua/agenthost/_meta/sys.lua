@@ -271,8 +271,15 @@ function sys.terminal_size(fd) end
 ---@return string? code
 function sys.read_fd(fd) end
 
+---Moves standard output to a descriptor of its own, which no child inherits; what is written to
+---standard output from now on, also by children, goes to standard error.
+---@return integer? fd  for write_fd
+---@return string? message
+---@return string? code
+function sys.move_stdout() end
+
 ---Writes all of it, waiting for room where the descriptor is non-blocking.
----@param fd 1|2
+---@param fd integer  1, 2, or what move_stdout gave
 ---@param text string
 ---@return true? ok
 ---@return string? message

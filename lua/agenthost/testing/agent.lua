@@ -63,16 +63,17 @@ function Agent:run(input)
   return result.text
 end
 
---- Goes on until no command owes a notice and none waits, as an idle agent would.
+--- Goes on until nothing owes a notice and none waits, as an idle agent would.
 ---@return string? text the last reply, nil when there was nothing to go on with; nil, message, code
 ---@return string? message
 ---@return string? code
 function Agent:settle()
   local agent, text = self.agent, nil
   for _ = 1, MAX_RUNS do
-    if #agent.queue == 0 and #agent:pending_tasks() == 0 then
-      return text
-    elseif #agent.queue == 0 then
+    while agent.inbox:waiting() == 0 do
+      if agent:owed() == 0 then
+        return text
+      end
       agent.queue:wait()
     end
     local message, code

@@ -131,13 +131,10 @@ end, true)
 
 add("plugins", nil, "the plugins that are loaded, and what they give", function(repl)
   local lines = {}
-  for i, loaded in ipairs(repl.agent.plugins) do
-    local gives = {}
-    for _, tool in ipairs(repl.agent.tools:of(loaded.source)) do
-      gives[#gives + 1] = tool
-    end
-    for _, command in ipairs(repl.agent.commands) do
-      gives[#gives + 1] = command.source == loaded.source and "/" .. command.name or nil
+  for i, loaded in ipairs(repl.agent.plugins:loaded()) do
+    local gives = table.move(loaded.tools, 1, #loaded.tools, 1, {})
+    for _, command in ipairs(loaded.commands) do
+      gives[#gives + 1] = "/" .. command
     end
     lines[i] = ("%-14s %s%s"):format(loaded.name, #gives > 0 and table.concat(gives, ", ")
       or "(no tools)", loaded.source ~= loaded.name and "\n               " .. loaded.source or "")
@@ -167,6 +164,15 @@ add("permissions", "[MODE]", "what tools may do, or another mode from now on", f
   end
   return table.concat(permission:describe(), "\n")
 end)
+
+add("reload", "[all]", "load files that have changed; all: every plugin, the prompt",
+  function(repl, what)
+  if what ~= "" and what ~= "all" then
+    return nil, "/reload takes nothing or `all`"
+  end
+  local lines = repl.agent.reloader:refresh({ asked = true, all = what == "all" })
+  return #lines == 0 and "nothing has changed" or "" -- what happened are events
+end, true)
 
 table.move(session_commands, 1, #session_commands, #list + 1, list)
 

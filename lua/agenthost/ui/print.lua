@@ -40,7 +40,7 @@ end
 -- Writes to stdout; when that fails there is nobody to work for. That a reader has left is not
 -- worth a word; that the disk is full is.
 function Print:write(s)
-  local ok, message, code = sys.write_fd(1, s)
+  local ok, message, code = sys.write_fd(self.stdout, s)
   if not ok and not self.broken then
     self.broken = true
     self.write_failed = code ~= "EPIPE"
@@ -68,9 +68,9 @@ function Print:on_event(event)
       .. "message (defaults.wake.max_runs)"):format(event.runs))
   elseif event.type == "compaction" and (self.options.verbose or event.problem) then
     say(one_line(compaction.describe(event)))
-  elseif event.type == "warning" then
+  elseif event.type == "warning" or event.type == "note" then
     say(one_line(event.text))
-  elseif event.type == "log" and self.options.verbose then
+  elseif (event.type == "log" or event.type == "reload") and self.options.verbose then
     say(event.text)
   elseif event.type == "tool_end" and self.options.verbose then
     say(("%s %s (%.1f s)%s"):format(event.call.name, event.call.summary or "", event.call.seconds,
@@ -78,6 +78,9 @@ function Print:on_event(event)
   elseif event.type == "notice" and self.options.verbose and event.notice.kind == "task" then
     say(("task %s: %s (%s)"):format(event.notice.task, event.notice.status,
       output.ending(event.notice)))
+  end
+  if event.type == "tool_end" and self.options.printed then
+    self.options.printed:finish()
   end
   if event.type == "tool_end" and event.call.refused then
     say(("not run: %s %s: %s"):format(event.call.name, one_line(event.call.summary or ""),
@@ -95,20 +98,24 @@ end
 -- Ends what still runs when nobody waits for it any more, and waits until it has ended.
 function Print:stop_tasks(why)
   local agent = self.agent
-  local pending = agent:pending_tasks()
-  self.ending, self.stopped = true, self.stopped or #pending > 0
+  local pending, calls = agent:pending_tasks(), agent.tool_jobs:list()
+  self.ending, self.stopped = true, self.stopped or #pending + #calls > 0
   for _, task in ipairs(pending) do
     say(("ended task %s at %s: %s"):format(task.id, why, one_line(task.command)))
     task:kill({ by = "agenthost, at " .. why })
   end
+  for _, call in ipairs(calls) do
+    say(("stopped %s at %s: %s %s"):format(call.id, why, call.name, one_line(call.summary or "")))
+    agent.tool_jobs:cancel(call.id)
+  end
   local deadline = sys.now() + defaults.wait_ended
-  while #agent:pending_tasks() > 0 and sys.now() < deadline do
+  while agent:owed() > 0 and sys.now() < deadline do
     agent.inbox:due() -- takes in what has come, so that the queue has news only of what comes
     agent.queue:wait(math.max(0, math.min(deadline - sys.now(), 1)))
   end
 end
 
--- Waits until notices ask for a run. Gives false when none will: no task owes one any more, what
+-- Waits until notices ask for a run. Gives false when none will: nothing owes one any more, what
 -- came waits for the user's next message, or notices have started too many runs.
 function Print:wait_for_notices(deadline)
   local agent = self.agent
@@ -119,7 +126,7 @@ function Print:wait_for_notices(deadline)
     elseif self.held then
       self:stop_tasks(("the limit of %d runs (defaults.wake.max_runs)"):format(self.held))
       return false
-    elseif not due and #agent:pending_tasks() == 0 then
+    elseif not due and agent:owed() == 0 then
       return false
     elseif sys.now() >= deadline then
       self:stop_tasks(("the bound of %g s (--wait-tasks)"):format(self.options.wait_tasks))
@@ -182,7 +189,7 @@ function Print:report(result, message, code)
     if result and result.text ~= "" then
       local newline = result.text:sub(-1) == "\n" and "" or "\n"
       -- What a script reads is what the model said; a terminal would obey some of it.
-      self:write((sys.isatty(1) and text.clean(result.text) or result.text) .. newline)
+      self:write((self.to_terminal and text.clean(result.text) or result.text) .. newline)
     end
   else
     self:line(stream_lines.result(self.agent, { result = result, message = message, code = code,
@@ -207,10 +214,15 @@ end
 ---@param agent agenthost.Agent
 ---@param prompt? string nil: standard input has user messages, see stream_input.lua
 ---@param options { format: "text"|"json"|"stream-json", wait_tasks: number, verbose: boolean,
----  partial?: boolean }
+---  partial?: boolean, printed?: agenthost.Printed }
 ---@return integer
 function M.run(agent, prompt, options)
   local self = setmetatable({ agent = agent, options = options }, Print)
+  self.to_terminal = sys.isatty(1) -- asked before it moves
+  self.stdout = sys.move_stdout() or 1 -- what others print is no answer
+  if options.printed then
+    options.printed.all = true
+  end
   self:begin()
   agent.on_event = function(event) self:on_event(event) end
   if agent.provider.note then
@@ -230,6 +242,7 @@ function M.run(agent, prompt, options)
     end
     signals.watch({ "INT", "TERM", "HUP" }, function(name) self:on_signal(name) end)
     self.main = async.spawn(function()
+      agent:start()
       if prompt then
         return self:converse(prompt)
       end

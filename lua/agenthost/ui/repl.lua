@@ -203,6 +203,9 @@ function Repl:listen_to(agent)
   self.agent = agent
   self.status:set_agent(agent)
   agent.on_event = function(event)
+    if event.type == "tool_end" then
+      self.options.printed:finish()
+    end
     self.status:on_event(event)
     show.event(self, event)
   end
@@ -222,6 +225,7 @@ function Repl:switch_to(agent)
   before:close()
   self.last_call = nil
   self:listen_to(agent)
+  agent:start()
   self:recap()
 end
 
@@ -232,7 +236,7 @@ end
 
 --- Runs the conversation until the user leaves. Returns the exit code.
 ---@param agent agenthost.Agent
----@param options { verbose: boolean, prompt?: string }
+---@param options { verbose: boolean, prompt?: string, printed: agenthost.Printed }
 ---@return integer
 function M.run(agent, options)
   local editor <close> = assert(line.open({ prompt = "> ", history = history_path() }))
@@ -251,8 +255,11 @@ function M.run(agent, options)
   }, Repl)
   self.markdown = markdown.new({ width = screen.width,
     colour = screen.colour and defaults.ui.markdown })
+  local printed = options.printed
+  printed.all, printed.show = true, function(lines) screen:say(lines) end
   self:listen_to(agent)
   return async.run(function()
+    agent:start()
     self:greet()
     signals.watch({ "INT", "TERM", "HUP", "WINCH", "TSTP" }, self:vital(function(name)
       self:on_signal(name)

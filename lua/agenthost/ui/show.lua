@@ -96,8 +96,16 @@ function show.held(repl, event)
 end
 
 function show.warning(repl, event)
+  M.end_text(repl)
+  repl.screen:say(repl.screen:style("31", words.shorten(event.text, 1000)))
+end
+
+function show.note(repl, event)
+  M.end_text(repl)
   repl.screen:dim(words.shorten(event.text, 1000))
 end
+
+show.reload = show.note
 
 function show.log(repl, event)
   if repl.options.verbose then

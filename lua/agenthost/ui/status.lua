@@ -36,7 +36,9 @@ local function activity(self)
     return self.waiting or "thinking", self.model_since
   end
   local more = #self.tools > 1 and (" (+%d)"):format(#self.tools - 1) or ""
-  return newest.name .. " " .. (newest.summary or "") .. more, newest.since
+  local progress = newest.progress or newest.summary or ""
+  local percent = newest.fraction and (" %d %%"):format(newest.fraction * 100 // 1) or ""
+  return newest.name .. " " .. progress .. percent .. more, newest.since
 end
 
 -- How long, how much, how many: in the order in which they go when there is no room.

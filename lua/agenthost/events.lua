@@ -1,0 +1,208 @@
+--- The events of an agent's life, and the handlers of plugins that are called at each (`ctx.on`).
+---
+--- A handler gets one table, the event. Some fields it may change, and the next handler sees the
+--- change; any other is for looking at. Handlers are called one after the other: those with the
+--- highest priority first, then in the order in which they were added. One that raises, or that
+--- puts something unfit into a field, is reported with its file and line; its changes are undone,
+--- and the others are called all the same. A handler may wait; whatever its event is about waits
+--- with it.
+---
+--- | event            | fields that may be changed                                          |
+--- | ---------------- | ------------------------------------------------------------------- |
+--- | `session.start`  | none; id, cwd, resumed                                              |
+--- | `prompt`         | system: the system prompt, before every model call                  |
+--- | `message.user`   | blocks: what the user says, as content blocks                       |
+--- | `request`        | request: system, tools, max_tokens, tool_choice, extra; turn        |
+--- | `response`       | none; reply: text, calls, content, stop_reason, usage               |
+--- | `tool.before`    | input; refuse: a reason; answer: a result in the tool's place; the  |
+--- |                  | first of the last two ends the event. name, id                      |
+--- | `tool.after`     | content: the result as text or blocks; name, id, input, is_error    |
+--- | `notice`         | decision: wake, merge, hold or drop, the first one ends the event;  |
+--- |                  | text: is told in place of the notice's own. notice                  |
+--- | `compact.before` | focus: what the summary has to keep; reason                         |
+--- | `idle`           | none; a run is over: result, or message and code                    |
+--- | `session.end`    | none; id                                                            |
+local options = require("agenthost.options")
+
+local M = {}
+
+---@alias agenthost.EventName "session.start"|"prompt"|"message.user"|"request"|"response"|
+---  "tool.before"|"tool.after"|"notice"|"compact.before"|"idle"|"session.end"
+
+---@class agenthost.EventHandler
+---@field event agenthost.EventName
+---@field fn fun(event: table)
+---@field priority number
+---@field call fun(what: string, fn: function, ...: any): boolean, any protected; see
+---  plugin_record.lua
+---@field alive fun(): boolean false when its plugin is gone
+
+local DECISIONS <const> = { wake = true, merge = true, hold = true, drop = true }
+
+local function text(value)
+  return type(value) == "string", "a text"
+end
+
+local function optional_text(value)
+  return value == nil or type(value) == "string", "a text"
+end
+
+local function blocks(value)
+  local fits = type(value) == "table" and #value > 0
+  for _, block in ipairs(fits and value or {}) do
+    fits = fits and type(block) == "table" and type(block.type) == "string"
+  end
+  return fits, "content blocks"
+end
+
+local function is_table(value)
+  return type(value) == "table", "a table"
+end
+
+-- event -> the fields that a handler may change, and what fits there
+local EVENTS <const> = {
+  ["session.start"] = {},
+  prompt = { system = text },
+  ["message.user"] = { blocks = blocks },
+  request = { request = is_table },
+  response = {},
+  ["tool.before"] = {
+    input = is_table,
+    refuse = optional_text,
+    answer = function() return true end,
+  },
+  ["tool.after"] = {
+    content = function(value)
+      return type(value) == "string" or (blocks(value)), "a text or content blocks"
+    end,
+  },
+  notice = {
+    decision = function(value)
+      return value == nil or DECISIONS[value] ~= nil, "wake, merge, hold or drop"
+    end,
+    text = optional_text,
+  },
+  ["compact.before"] = { focus = optional_text },
+  idle = {},
+  ["session.end"] = {},
+}
+
+-- A field that ends its event as soon as it is set.
+local ENDS <const> = { refuse = true, answer = true, decision = true }
+
+---@return string[]
+function M.names()
+  local names = {}
+  for name in pairs(EVENTS) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+--- Raises unless there is such an event.
+---@param name string
+---@param level integer as for error(), seen from the caller
+function M.check_name(name, level)
+  if not EVENTS[name] then
+    local names = M.names()
+    local best = type(name) == "string" and options.closest(name, names)
+    error(("there is no event '%s'%s"):format(tostring(name), best
+      and ("; did you mean '%s'?"):format(best) or "; there are " .. table.concat(names, ", ")),
+      level + 1)
+  end
+end
+
+---@class agenthost.Events
+local Events = {}
+Events.__index = Events
+
+---@param warn fun(line: string) told what is wrong with a handler
+---@return agenthost.Events
+function M.new(warn)
+  return setmetatable({ warn = warn, handlers = {} }, Events)
+end
+
+--- Puts these handlers in place of all there are.
+---@param handlers agenthost.EventHandler[] in the order in which they were added
+function Events:replace(handlers)
+  local by_event = {}
+  for order, handler in ipairs(handlers) do
+    local list = by_event[handler.event] or {}
+    by_event[handler.event] = list
+    list[#list + 1] = { handler = handler, order = order }
+  end
+  for _, list in pairs(by_event) do
+    table.sort(list, function(a, b)
+      if a.handler.priority ~= b.handler.priority then
+        return a.handler.priority > b.handler.priority
+      end
+      return a.order < b.order
+    end)
+  end
+  self.handlers = by_event
+end
+
+---@param name agenthost.EventName
+---@return boolean
+function Events:handled(name)
+  return self.handlers[name] ~= nil
+end
+
+-- What is wrong with what a handler has left; nil when nothing is.
+local function problem_of(fields, event)
+  for field, fits in pairs(fields) do
+    local ok, wanted = fits(event[field])
+    if not ok then
+      local got = event[field]
+      return ("event.%s: expected %s, got %s"):format(field, wanted,
+        type(got) == "string" and ("'%s'"):format(got) or "a " .. type(got))
+    end
+  end
+end
+
+local function is_over(fields, event)
+  for field in pairs(fields) do
+    if ENDS[field] and event[field] ~= nil then
+      return true
+    end
+  end
+end
+
+-- Calls one handler; when that fails the event is as it was.
+function Events:call(handler, name, event)
+  local fields, before = EVENTS[name], {}
+  for field in pairs(fields) do
+    before[field] = event[field]
+  end
+  local what = ("handler of '%s'"):format(name)
+  local ok = handler.call(what, handler.fn, event)
+  local problem = ok and problem_of(fields, event)
+  if problem then
+    local place = debug.getinfo(handler.fn, "S")
+    self.warn(("%s:%d: %s: %s"):format(place.short_src, place.linedefined, what, problem))
+  end
+  if not ok or problem then
+    for field in pairs(fields) do
+      event[field] = before[field]
+    end
+  end
+end
+
+--- Tells all handlers of an event.
+---@param name agenthost.EventName
+---@param event table
+---@return table event with what the handlers have changed
+function Events:fire(name, event)
+  for _, entry in ipairs(self.handlers[name] or {}) do
+    if entry.handler.alive() then
+      self:call(entry.handler, name, event)
+      if is_over(EVENTS[name], event) then
+        break
+      end
+    end
+  end
+  return event
+end
+
+return M

@@ -1,0 +1,397 @@
+--- One plugin that is set up: the record that owns all it has added, so that taking it away is
+--- complete. What it adds while it is set up counts from the moment the record goes live; what it
+--- adds later counts at once.
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local events = require("agenthost.events")
+local http = require("agenthost.http")
+local options = require("agenthost.options")
+local plugin_state = require("agenthost.plugin_state")
+local protect = require("agenthost.protect")
+local strikes = require("agenthost.strikes")
+local sys = require("agenthost.sys")
+local tools = require("agenthost.tools")
+
+--- What a plugin gets in hand. All of it belongs to the plugin and goes with it; only tasks stay:
+--- they are the agent's.
+---@class agenthost.PluginContext
+---@field name string the plugin's
+---@field cwd string the agent's working directory
+---@field dir? string the folder of the plugin's file
+---@field config table what stands beside the plugin's name in `plugins`
+---@field state table kept from run to run: see plugin_state.lua; written when it has changed, after
+---  each call of the plugin
+---@field http agenthost.http
+---@field tool fun(tool: agenthost.Tool) adds a tool
+---@field command fun(command: agenthost.Command) adds a command of the interactive program
+---@field on fun(event: agenthost.EventName, fn: fun(event: table), opts?: { priority?: number })
+---  adds a handler: see events.lua. The highest priority comes first; default 0
+---@field timer fun(seconds: number, fn: fun(), opts?: { repeats?: boolean }): agenthost.PluginTimer
+---  calls fn once, or again and again, that long after the last call has ended; while the agent
+---  runs or waits at its prompt
+---@field spawn fun(fn: function): agenthost.Job runs fn beside everything else; it is cancelled
+---  when the plugin goes
+---@field prompt fun(part: agenthost.PromptPart) adds to the system prompt; while it is set up only
+---@field note fun(line: string) a line for the user; while it is set up it is shown at the start
+---@field notify fun(text: string, fields?: table): integer?, string?, string? puts a notice into
+---  the agent's queue
+---@field task fun(command: string|string[], opts?: table): agenthost.Task runs a command as a task
+---  of the agent: in its directory, with defaults.task.env, its end told if `notify`; options: see
+---  `task.run`
+---@field list_tasks fun(): agenthost.Task[] the tasks of the agent
+---@field find_task fun(id: string): agenthost.Task?
+---@field log fun(text: string) a line for --verbose
+
+---@class agenthost.PluginTimer
+---@field stop fun(self: agenthost.PluginTimer)
+
+---@class agenthost.PluginRecord
+---@field definition agenthost.PluginDefinition
+---@field tools table[] entries of the registry
+---@field commands agenthost.Command[]
+---@field handlers agenthost.EventHandler[]
+---@field prompts agenthost.PromptPart[]
+---@field notes string[]
+---@field live boolean
+---@field dead boolean
+local Record = {}
+Record.__index = Record
+
+local M = {}
+
+local UNLOADED <const> = setmetatable({}, { __tostring = function() return "unloaded" end })
+
+--- A record without anything in it.
+---@param definition agenthost.PluginDefinition
+---@param host { agent: agenthost.AgentBase, changed: fun(), warn: fun(line: string) } changed:
+---  called when a live record has something new; raises when that does not fit
+---@return agenthost.PluginRecord
+function M.new(definition, host)
+  return setmetatable({
+    definition = definition, host = host, live = false, dead = false,
+    tools = {}, commands = {}, handlers = {}, prompts = {}, notes = {}, timers = {}, jobs = {},
+    strikes = setmetatable({}, { __mode = "k" }), -- function -> its failures
+  }, Record)
+end
+
+-- ---- calls into the plugin ---------------------------------------------------------------------
+
+-- What is known of the failures of one of its functions.
+function Record:strikes_of(what, fn)
+  if not self.strikes[fn] then
+    local place = debug.getinfo(fn, "S")
+    self.strikes[fn] = strikes.new(("plugin %s: the %s at %s:%d"):format(self.definition.name, what,
+      place.short_src, place.linedefined))
+  end
+  return self.strikes[fn]
+end
+
+--- Calls a function of the plugin's, protected. What it raises is told to the user, with the way
+--- there for --verbose; that a wait in it was cancelled goes on to the caller. One that fails again
+--- and again is switched off: strikes.lua.
+---@param what string for messages
+---@param fn function
+---@return boolean ok
+---@return any result of fn
+function Record:call(what, fn, ...)
+  local mine = self:strikes_of(what, fn)
+  if mine:off() then
+    return false, mine:off()
+  end
+  local ok, result, trace = protect.call("plugin " .. self.definition.source, fn, ...)
+  if ok then
+    mine:hit()
+  elseif async.is_cancellation(result) then
+    error(result, 0)
+  else
+    self.host.warn(("plugin %s: %s failed: %s"):format(self.definition.name, what,
+      tostring(result)))
+    self.host.agent:emit({ type = "log", text = trace })
+    local off = mine:miss(result)
+    if off then
+      self.host.warn(off)
+    end
+  end
+  self:keep_state()
+  return ok, result
+end
+
+--- Writes what the plugin remembers, if that has changed.
+function Record:keep_state()
+  if not self.state or not self.live then
+    return
+  end
+  local ok, message = self.state:flush()
+  if not ok and message ~= self.state_problem then
+    self.host.warn(("plugin %s: %s"):format(self.definition.name, message))
+  end
+  self.state_problem = message
+end
+
+-- ---- what it adds ------------------------------------------------------------------------------
+
+-- Puts an item into one of the lists; in vain when it does not fit to what is there.
+function Record:add(list, item)
+  if self.dead then
+    error(("plugin %s is unloaded: it can add nothing"):format(self.definition.name), 4)
+  end
+  table.insert(self[list], item)
+  if self.live then
+    local ok, message = pcall(self.host.changed)
+    if not ok then
+      table.remove(self[list])
+      error(message, 0)
+    end
+  end
+end
+
+local COMMAND <const> = { name = "string", help = "string", run = "function" }
+
+local function check_command(command, source)
+  for field, wanted in pairs(COMMAND) do
+    if type(command) ~= "table" or type(command[field]) ~= wanted then
+      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
+    end
+  end
+  if not command.name:find("^%l[%w_-]*$") then
+    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
+  end
+end
+
+function Record:add_tool(tool)
+  local entry = tools.entry(tool, self.definition.source)
+  entry.done = function() self:keep_state() end
+  self:add("tools", entry)
+end
+
+function Record:add_command(command)
+  check_command(command, self.definition.source)
+  local function finish(ok, first, ...)
+    self:keep_state()
+    if not ok then
+      error(first, 0) -- the caller names the command
+    end
+    return first, ...
+  end
+  local own = {}
+  for field, value in pairs(command) do
+    own[field] = value
+  end
+  local owner = ("command /%s (%s)"):format(command.name, self.definition.source)
+  own.run = function(...) return finish(protect.call(owner, command.run, ...)) end
+  self:add("commands", { owner = self.definition.source, command = own })
+end
+
+function Record:add_handler(event, fn, opts)
+  events.check_name(event, 3)
+  if type(fn) ~= "function" then
+    error(("ctx.on('%s'): expected a function, got a %s"):format(event, type(fn)), 3)
+  end
+  opts = opts or {}
+  options.check(opts, { "priority" }, 3)
+  if opts.priority ~= nil and type(opts.priority) ~= "number" then
+    error("ctx.on: priority: expected a number, got a " .. type(opts.priority), 3)
+  end
+  self:add("handlers", {
+    event = event, fn = fn, priority = opts.priority or 0,
+    call = function(...) return self:call(...) end,
+    alive = function() return not self.dead end,
+  })
+end
+
+-- ---- timers and jobs ---------------------------------------------------------------------------
+
+local Timer = {}
+Timer.__index = Timer
+
+--- It is not called any more; a call under way goes on.
+function Timer:stop()
+  self.stopped = true
+  self.record.timers[self] = nil
+  if self.job and self.sleeping then
+    self.job:cancel(UNLOADED)
+  end
+end
+
+function Timer:loop()
+  repeat
+    self.sleeping = true
+    async.sleep(math.max(0, self.due - sys.now()))
+    self.sleeping = false
+    if not self.stopped then
+      self.record:call("timer", self.fn)
+    end
+    self.due = sys.now() + self.seconds
+  until self.stopped or not self.repeats
+  self.record.timers[self] = nil
+end
+
+-- Runs it as a job, unless one does already. A job does not outlive async.run.
+function Timer:start()
+  if not self.job or self.job.done then
+    self.job = async.spawn(function() self:loop() end)
+  end
+end
+
+function Record:add_timer(seconds, fn, opts)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < defaults.plugin.min_timer then
+    error(("ctx.timer: expected seconds from %g on (defaults.plugin.min_timer), got %s"):format(
+      defaults.plugin.min_timer, tostring(seconds)), 3)
+  elseif type(fn) ~= "function" then
+    error("ctx.timer: expected a function, got a " .. type(fn), 3)
+  elseif self.dead then
+    error(("plugin %s is unloaded: it can add nothing"):format(self.definition.name), 3)
+  end
+  opts = opts or {}
+  options.check(opts, { "repeats" }, 3)
+  local count = 0
+  for _ in pairs(self.timers) do
+    count = count + 1
+  end
+  if count >= defaults.plugin.max_timers then
+    error(("a plugin may have %d timers (defaults.plugin.max_timers)"):format(count), 3)
+  end
+  local timer = setmetatable({ record = self, seconds = seconds, due = sys.now() + seconds, fn = fn,
+    repeats = opts.repeats }, Timer)
+  self.timers[timer] = true
+  if self.live and async.inside() then
+    timer:start()
+  end
+  return timer
+end
+
+function Record:spawn(fn)
+  if self.dead then
+    error(("plugin %s is unloaded: it can start nothing"):format(self.definition.name), 3)
+  end
+  local job
+  job = async.spawn(function()
+    local ok, err = pcall(self.call, self, "job", fn)
+    self.jobs[job] = nil
+    if not ok then
+      error(err, 0)
+    end
+  end)
+  self.jobs[job] = true
+  return job
+end
+
+--- Sets its timers going. Inside async.run; what goes already goes on.
+function Record:start()
+  for timer in pairs(self.timers) do
+    timer:start()
+  end
+end
+
+-- ---- the context -------------------------------------------------------------------------------
+
+local function setup_only(record, what)
+  if record.ready then
+    error(("%s: only while the plugin is set up"):format(what), 3)
+  end
+end
+
+---@return agenthost.PluginContext
+function Record:context()
+  local definition, agent = self.definition, self.host.agent
+  local context = {
+    name = definition.name,
+    cwd = agent.cwd,
+    dir = definition.path and definition.path:match("^(.*)/"),
+    config = definition.options,
+    http = http,
+    tool = function(tool) self:add_tool(tool) end,
+    command = function(command) self:add_command(command) end,
+    on = function(event, fn, opts) self:add_handler(event, fn, opts) end,
+    timer = function(seconds, fn, opts)
+      local timer = self:add_timer(seconds, fn, opts) -- no tail call: errors name the caller's line
+      return timer
+    end,
+    spawn = function(fn)
+      local job = self:spawn(fn)
+      return job
+    end,
+    prompt = function(part)
+      setup_only(self, "ctx.prompt")
+      self:add("prompts", part)
+    end,
+    note = function(line)
+      if self.ready then
+        return agent:emit({ type = "note", text = tostring(line) })
+      end
+      self:add("notes", line)
+    end,
+    notify = function(text, fields) return agent:notify(text, fields) end,
+    task = function(command, opts) return agent:run_task(command, opts) end,
+    list_tasks = function() return agent:list_tasks() end,
+    find_task = function(id) return agent:find_task(id) end,
+    log = function(text) agent:emit({ type = "log", text = text }) end,
+  }
+  return setmetatable(context, { __index = function(_, name)
+    if name == "state" then
+      self.state = self.state or plugin_state.open(definition.name)
+      return self.state.value
+    end
+  end, __newindex = function(_, name)
+    error(name == "state" and "ctx.state: set its fields, not the table itself"
+      or "ctx has no field '" .. tostring(name) .. "' to set", 2)
+  end })
+end
+
+--- Sets the plugin up. Raises what that raises; nothing of it is live.
+function Record:set_up()
+  protect.run("plugin " .. self.definition.source, self.definition.setup, self:context(),
+    self.definition.options)
+  self.ready = true
+end
+
+--- What it has counts from now on.
+function Record:go_live()
+  self.live = true
+  self:keep_state()
+  if async.inside() then
+    self:start()
+  end
+end
+
+-- Waits, within a bound, until the jobs that were cancelled have ended.
+local function wait_for(jobs)
+  local deadline = sys.now() + defaults.plugin.teardown
+  for _, job in ipairs(jobs) do
+    while not job.done and sys.now() < deadline do
+      async.wait_any({ job }, deadline - sys.now())
+    end
+    if not job.done then
+      return false
+    end
+  end
+  return true
+end
+
+--- Takes away all that it owns. A call under way finishes with the code it started with.
+function Record:tear_down()
+  if self.dead then
+    return
+  end
+  if self.definition.teardown then
+    self:call("teardown", self.definition.teardown)
+  end
+  self:keep_state()
+  self.dead, self.live = true, false
+  local jobs = {}
+  for timer in pairs(self.timers) do
+    timer:stop()
+  end
+  for job in pairs(self.jobs) do
+    job:cancel(UNLOADED)
+    jobs[#jobs + 1] = job
+  end
+  if async.inside() and not wait_for(jobs) then
+    self.host.warn(("plugin %s: what it has spawned does not end; it was left behind after %g s "
+      .. "(defaults.plugin.teardown)"):format(self.definition.name, defaults.plugin.teardown))
+  end
+  self.tools, self.commands, self.handlers = {}, {}, {}
+  self.prompts, self.timers, self.jobs = {}, {}, {}
+end
+
+return M

@@ -1,0 +1,208 @@
+--- Lua code of the project: `.agenthost/plugins/` and `.agenthost/lua/` of the folder in which the
+--- agent works, or of one above it in the same repository.
+---
+--- It runs with all the rights of the user, so it is used only when the user has said that they
+--- trust it: in a terminal they are asked once; a headless run refuses it, unless it has
+--- --trust-project. The answer is kept in the state directory, by the path of the folder and by the
+--- content of these files: when a file changes, it is asked again.
+local defaults = require("agenthost.defaults")
+local instructions = require("agenthost.instructions")
+local json = require("agenthost.json")
+local places = require("agenthost.places")
+local sha256 = require("agenthost.sha256")
+local sys = require("agenthost.sys")
+local text = require("agenthost.text")
+
+local M = {}
+
+local FOLDERS <const> = { "lua", "plugins" } -- in the order in which they are looked at
+
+---@class agenthost.ProjectCode
+---@field dir string the folder .agenthost, absolute
+---@field files string[] relative to it, sorted
+---@field hash? string of their names and contents; nil: they cannot be trusted
+---@field problem? string why
+
+-- Reads the files below `path` into `code`; `parts` is what is hashed. Returns what is wrong.
+local function read_folder(root, path, code, parts, depth)
+  local bounds = defaults.project
+  local entries, more = root:list(path, bounds.max_files)
+  if not entries then
+    return more
+  elseif more or depth > bounds.max_depth then
+    return path .. " holds too many files or folders (defaults.project)"
+  end
+  for _, entry in ipairs(entries) do
+    local name = path .. "/" .. entry.name
+    local problem
+    if entry.type == "directory" then
+      problem = read_folder(root, name, code, parts, depth + 1)
+    elseif entry.type ~= "file" then
+      problem = ("%s is a %s: only plain files can be trusted"):format(name, entry.type)
+    else
+      local content, size = root:read(name, bounds.max_bytes)
+      code.files[#code.files + 1] = name
+      code.bytes = code.bytes + (content and size or 0)
+      if not content then
+        problem = size
+      elseif code.bytes > bounds.max_bytes or #code.files > bounds.max_files then
+        problem = ("there are more than %d files or %d bytes (defaults.project)"):format(
+          bounds.max_files, bounds.max_bytes)
+      else
+        parts[#parts + 1] = string.pack("s8s8", name, content)
+      end
+    end
+    if problem then
+      return problem
+    end
+  end
+end
+
+local function is_directory(path)
+  local stat = sys.stat(path)
+  return stat ~= nil and stat.type == "directory"
+end
+
+--- The code of the project, whether it is trusted or not.
+---@param cwd string absolute, without links
+---@return agenthost.ProjectCode? code nil when there is none
+function M.find(cwd)
+  local dirs = instructions.project_dirs(cwd)
+  for i = #dirs, 1, -1 do
+    local dir = (dirs[i] == "/" and "" or dirs[i]) .. "/.agenthost"
+    local code, parts = { dir = dir, files = {}, bytes = 0 }, {}
+    for _, folder in ipairs(FOLDERS) do
+      if is_directory(dir .. "/" .. folder) then
+        local root <close>, message = sys.root(dir)
+        code.problem = code.problem or (not root and message)
+          or read_folder(root, folder, code, parts, 1)
+      end
+    end
+    if #code.files > 0 or code.problem then
+      code.hash = not code.problem and sha256.hex(table.concat(parts)) or nil
+      return code
+    end
+  end
+end
+
+-- ---- what the user has said --------------------------------------------------------------------
+
+local function record_path(dir)
+  return sys.xdg("state") .. "/agenthost/trust/" .. sha256.hex(dir):sub(1, 32) .. ".json"
+end
+
+-- What was said of this folder: the record, or nil.
+local function recall(code)
+  local content = sys.read_file(record_path(code.dir), defaults.project.max_bytes)
+  local record = content and json.decode(content)
+  return type(record) == "table" and record.path == code.dir and record or nil
+end
+
+--- Keeps what the user has said about the code as it is now. For what writes into the folder with
+--- the user's yes: call it afterwards, with what `find` gives then.
+---@param code agenthost.ProjectCode
+---@param trusted boolean
+---@return true? ok
+---@return string? message
+function M.remember(code, trusted)
+  if not code.hash then
+    return nil, code.problem
+  end
+  local path = record_path(code.dir)
+  local ok, message = sys.mkdir_private((path:match("^(.*)/")))
+  if ok then
+    ok, message = sys.write_file(path,
+      json.encode({ path = code.dir, hash = code.hash, trusted = trusted }) .. "\n")
+  end
+  return ok, message
+end
+
+--- Whether the user has said yes (true) or no (false) to exactly this; nil: neither.
+---@param code agenthost.ProjectCode
+---@return boolean? trusted
+---@return boolean? changed they have said something about other contents
+function M.is_trusted(code)
+  local record = recall(code)
+  if record and code.hash and record.hash == code.hash then
+    return record.trusted == true
+  end
+  return nil, record ~= nil
+end
+
+-- ---- at the start ------------------------------------------------------------------------------
+
+local function listing(code)
+  local shown = {}
+  for i = 1, math.min(#code.files, defaults.project.shown) do
+    shown[i] = (text.clean(code.files[i]):gsub("%c", "?"))
+  end
+  if #code.files > #shown then
+    shown[#shown + 1] = ("and %d more"):format(#code.files - #shown)
+  end
+  return shown
+end
+
+--- The question, as lines for a terminal.
+---@param code agenthost.ProjectCode
+---@param changed? boolean
+---@return string
+function M.question(code, changed)
+  return ("%s holds Lua code%s:\n  %s\nAgenthost would run it with all your rights. Do you trust "
+    .. "it as it is? [y/N] "):format((text.clean(code.dir)),
+    changed and " that has changed since you were asked" or "",
+    table.concat(listing(code), "\n  "))
+end
+
+local function refusal(code, trusted, changed)
+  local why = code.problem and "it cannot be trusted: " .. code.problem
+    or trusted == false and "you have said that you do not trust it; --trust-project does"
+    or changed and "it has changed since you trusted it: look at it, then use --trust-project"
+    or "nobody has said that they trust it: look at it, then use --trust-project"
+  return ("the Lua code in %s is not used (%s): %s"):format(code.dir,
+    table.concat(listing(code), ", "), why)
+end
+
+--- Decides about the code of the project, and puts it first in the search order when it is trusted:
+--- `places.project` is its folder then, and package.path has its modules.
+---@param cwd string
+---@param opts { trust?: boolean, ask?: fun(question: string): boolean } trust: without a question,
+---  from now on; ask: nil when there is nobody to ask
+---@return string? note for the user, when it is there and not used
+function M.open(cwd, opts)
+  local code = M.find(cwd)
+  if not code then
+    return nil
+  end
+  local trusted, changed = M.is_trusted(code)
+  if code.hash and not trusted and (opts.trust or opts.ask and trusted == nil) then
+    trusted = opts.trust or opts.ask(M.question(code, changed))
+    local ok, message = M.remember(code, trusted)
+    if not ok then
+      return "the answer cannot be kept: " .. message
+    end
+  end
+  if not trusted then
+    places.untrusted = code.dir
+    return refusal(code, trusted, changed)
+  end
+  places.project = code.dir
+  package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;"):format(code.dir, code.dir) .. package.path
+  return nil
+end
+
+--- Whether the project brings modules of agenthost's own. Forgets those that are loaded, so that
+--- they are looked for anew.
+---@return boolean
+function M.reload_modules()
+  if not (places.project and is_directory(places.project .. "/lua/agenthost")) then
+    return false
+  end
+  for name in pairs(package.loaded) do
+    if name:find("^agenthost%.") and not package.preload[name] and name ~= "agenthost.places" then
+      package.loaded[name] = nil
+    end
+  end
+  return true
+end
+
+return M

@@ -1,0 +1,320 @@
+--- Live reload: the agent script, prompt files, plugins, and Lua modules of the user's.
+---
+--- At the beginning of every turn the files are compared with what was loaded, byte for byte; with
+--- `/reload` at once. What has changed is loaded, checked and set up beside what runs, takes its
+--- place in one step, and the old is torn down. Whatever goes wrong before that step leaves the old
+--- version live; the user is told file, line and message, and so is the model when it has written
+--- the file. A version that has failed is tried again when it changes, or with `/reload`.
+---
+--- Tasks, open requests and the conversation go on. A tool call under way finishes with the code it
+--- started with. Definitions of tools and the system prompt keep their bytes where nothing in them
+--- has changed.
+---
+--- Of an agent script: everything that `agent.new` takes, but for `cwd`, `base_dir` and `session`,
+--- which count from the next start on; so does what the script does besides. The script is run
+--- again up to its call of `agent.new`.
+local agent_base = require("agenthost.agent_base")
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local module_reload = require("agenthost.module_reload")
+local plugin = require("agenthost.plugin")
+local prompt = require("agenthost.prompt")
+local protect = require("agenthost.protect")
+local sys = require("agenthost.sys")
+
+---@class agenthost.Reload
+---@field script? { path: string, args: string[], content: string }
+local Reload = {}
+Reload.__index = Reload
+
+local M = {}
+
+---@param agent agenthost.Agent
+---@return agenthost.Reload
+function M.new(agent)
+  local self = setmetatable({ agent = agent, refused = {}, edited = {}, edits = 0, commands = {},
+    modules = module_reload.new() }, Reload)
+  local ok, content = pcall(prompt.read, "system.md")
+  self.prompt = ok and content
+  return self
+end
+
+--- Follows the script that has made the agent.
+---@param path string
+---@param args string[] what it was called with
+function Reload:follow(path, args)
+  local ok, content = pcall(plugin.read, path)
+  if ok then
+    self.script = { path = path, args = args, content = content }
+  end
+end
+
+-- ---- what the model has written ----------------------------------------------------------------
+
+--- Notes what a tool of the model's has edited or run.
+---@param event table of the user interface
+function Reload:on_event(event)
+  if event.type ~= "tool_end" or event.call.is_error then
+    return
+  end
+  local agent = self.agent
+  local entry = agent.tools.by_name[event.name or event.call.name]
+  if not entry or not agent.permission or type(event.call.call.input) ~= "table" then
+    return
+  end
+  local request = agent.permission:request(entry.tool, event.call.call.input)
+  if request.kind == "edit" and request.absolute and self.edits < defaults.plugin.max_edited then
+    self.edits = self.edits + (self.edited[request.absolute] and 0 or 1)
+    self.edited[request.absolute] = true
+  elseif request.kind == "command" or request.kind == "input" then
+    table.insert(self.commands, request.subject)
+    if #self.commands > defaults.plugin.max_edited // 10 then
+      table.remove(self.commands, 1)
+    end
+  end
+end
+
+-- Whether the model has, as far as one can know: with a tool that edits, or with a command in which
+-- the file's name stands.
+function Reload:is_models(path)
+  if self.edited[sys.realpath(path) or path] then
+    return true
+  end
+  local name = path:match("([^/]+/init%.lua)$") or path:match("[^/]+$")
+  for _, command in ipairs(self.commands) do
+    if command:find(name, 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+-- ---- what has changed --------------------------------------------------------------------------
+
+-- The content of a file, or why it cannot be read.
+local function version_of(path)
+  local ok, content = pcall(plugin.read, path)
+  return content, ok
+end
+
+local function look_at_script(self, changes)
+  local script = self.script
+  local version, ok = nil, nil
+  if script then
+    version, ok = version_of(script.path)
+  end
+  if script and (not ok or version ~= script.content) then
+    changes[#changes + 1] = { kind = "script", path = script.path, version = version,
+      missing = not ok }
+  end
+end
+
+-- What of a plugin's files is not as it was loaded, as one text.
+local function plugin_version(record, base_dir)
+  local parts = {}
+  local found, path = pcall(plugin.locate, record.spec, base_dir)
+  if not found or path ~= record.definition.path then
+    parts[1] = path
+  end
+  for file, content in pairs(record.definition.files) do
+    local version = version_of(file)
+    if version ~= content then
+      parts[#parts + 1] = file .. "\n" .. version
+    end
+  end
+  table.sort(parts)
+  return #parts > 0 and table.concat(parts, "\n") or nil
+end
+
+local function look_at_plugins(self, changes, all)
+  local plugins = self.agent.plugins
+  for _, record in ipairs(plugins.records) do
+    local path = record.definition.path
+    local version = path and plugin_version(record, plugins.list.base_dir)
+    if path and (version or all) then
+      changes[#changes + 1] = { kind = "plugin", path = path, version = version or "all",
+        record = record }
+    end
+  end
+end
+
+local function look_at_prompt(self, changes, all)
+  local its_file = self.agent.prompt_parts[1].source:sub(1, 1) == "/" -- or it is the script's
+  local ok, content, path = pcall(prompt.read, "system.md")
+  if all or its_file and content ~= self.prompt then
+    changes[#changes + 1] = { kind = "prompt", path = ok and path or "prompts/system.md",
+      version = content, missing = not ok }
+  end
+end
+
+--- What is not as it was loaded; versions that have failed already are left out unless `asked`.
+---@param asked? boolean
+---@param all? boolean every plugin and the prompt, changed or not
+---@return table[] changes
+function Reload:look(asked, all)
+  local changes, fresh = {}, {}
+  for _, change in ipairs(self.modules:look()) do
+    changes[#changes + 1] = { kind = "module", path = change.path, module = change,
+      version = change.content or change.problem }
+  end
+  look_at_script(self, changes)
+  look_at_plugins(self, changes, all)
+  look_at_prompt(self, changes, all)
+  for _, change in ipairs(changes) do
+    if asked or self.refused[change.path] ~= change.version then
+      fresh[#fresh + 1] = change
+    end
+  end
+  return fresh
+end
+
+-- ---- doing it ----------------------------------------------------------------------------------
+
+-- Says what came of a change.
+function Reload:tell(lines, text)
+  lines[#lines + 1] = text
+  self.agent:emit({ type = "reload", text = text })
+end
+
+function Reload:fail(lines, change, message)
+  self.refused[change.path] = change.version
+  local text = ("not reloaded: %s (the version from before goes on)"):format(
+    message:find(change.path, 1, true) and message or change.path .. ": " .. message)
+  lines[#lines + 1] = text
+  self.agent:warn(text)
+  if self:is_models(change.path) then
+    self.agent:notify("a file that you have written was " .. text, { kind = "reload" })
+  end
+end
+
+-- Runs fn for a change; what it raises leaves things as they are.
+function Reload:try(lines, change, fn)
+  local ok, result = pcall(fn)
+  if not ok and async.is_cancellation(result) then
+    error(result, 0)
+  elseif not ok then
+    self:fail(lines, change, tostring(result))
+    return false
+  end
+  self.refused[change.path] = nil
+  for _, line in ipairs(type(result) == "table" and result or { result }) do
+    self:tell(lines, line)
+  end
+  return true
+end
+
+local function with_version(record)
+  local definition = record.definition
+  return definition.name .. (definition.version and " " .. definition.version or "")
+end
+
+-- The options of an agent script, which is run up to its call of agent.new.
+local function script_options(script, content)
+  local chunk, message = load(content, "@" .. script.path, "t", setmetatable({
+    arg = { [0] = script.path, table.unpack(script.args) } }, { __index = _G }))
+  if not chunk then
+    error(message, 0)
+  end
+  return agent_base.capture(function()
+    protect.run(script.path, chunk, table.unpack(script.args))
+  end)
+end
+
+function Reload:load_script(change)
+  if change.missing then
+    error(change.version, 0)
+  end
+  local notes = self.agent:reconfigure(script_options(self.script, change.version),
+    function() return false end)
+  self.script.content = change.version
+  table.insert(notes, 1, change.path .. " is loaded: the agent script")
+  return notes
+end
+
+-- Plugins that stand or fall together.
+function Reload:load_plugins(changes)
+  local stale = {}
+  for _, change in ipairs(changes) do
+    stale[change.record] = true
+  end
+  local notes = self.agent:reconfigure(self.agent.made_with,
+    function(record) return stale[record] end)
+  local lines = {}
+  for i, change in ipairs(changes) do
+    lines[i] = ("%s is loaded: the plugin %s"):format(change.path, with_version(
+      self.agent.plugins:of_path(change.path) or change.record))
+  end
+  return table.move(notes, 1, #notes, #lines + 1, lines)
+end
+
+-- All at once: a tool may have moved from one to the other. If that fails, one by one.
+function Reload:try_plugins(lines, changes)
+  if #changes > 1 then
+    local ok, result = pcall(self.load_plugins, self, changes)
+    if not ok and async.is_cancellation(result) then
+      error(result, 0)
+    elseif ok then
+      for _, line in ipairs(result) do
+        self:tell(lines, line)
+      end
+      return
+    end
+  end
+  for _, change in ipairs(changes) do
+    self:try(lines, change, function() return self:load_plugins({ change }) end)
+  end
+end
+
+function Reload:load_prompt(change)
+  if change.missing then
+    error(change.version, 0)
+  end
+  local notes = self.agent:reconfigure(self.agent.made_with, function() return false end)
+  self.prompt = change.version
+  table.insert(notes, 1, change.path .. " is loaded: the system prompt")
+  return notes
+end
+
+function Reload:apply(changes, lines)
+  local plugins = {}
+  for _, change in ipairs(changes) do
+    if change.kind == "module" then
+      self:try(lines, change, function() return self.modules:load(change.module) end)
+    elseif change.kind == "script" then
+      self:try(lines, change, function() return self:load_script(change) end)
+    elseif change.kind == "plugin" and not change.record.dead then -- or the script has renewed it
+      plugins[#plugins + 1] = change
+    end
+  end
+  self:try_plugins(lines, plugins)
+  for _, change in ipairs(changes) do
+    if change.kind == "prompt" then
+      self:try(lines, change, function() return self:load_prompt(change) end)
+    end
+  end
+end
+
+--- Loads what has changed. Inside async.run; a second call while one waits does nothing.
+---@param opts? { asked?: boolean, all?: boolean } asked: also what has failed already; all: every
+---  plugin and the prompt with its instruction files, changed or not
+---@return string[] lines what was done, and what was not and why
+function Reload:refresh(opts)
+  opts = opts or {}
+  local lines = {}
+  if self.busy then
+    return { "a reload is under way" }
+  end
+  local changes = self:look(opts.asked or opts.all, opts.all)
+  if #changes == 0 then
+    return lines
+  end
+  self.busy = true
+  local ok, err = pcall(self.apply, self, changes, lines)
+  self.busy = false
+  if not ok then
+    error(err, 0)
+  end
+  return lines
+end
+
+return M

@@ -1,0 +1,127 @@
+--- Whether a table is a JSON Schema, as far as agenthost reads it: a slip in one is told when the
+--- tool is added, not in the middle of a run.
+local json = require("agenthost.json")
+
+local M = {}
+
+local DEPTH <const> = 100 -- of schemas inside one another
+
+local TYPES <const> = { string = true, number = true, integer = true, boolean = true,
+  object = true, array = true, null = true }
+
+local function is_number(value)
+  return type(value) == "number", "a number"
+end
+
+local function is_count(value)
+  return type(value) == "number" and value >= 0 and value == math.floor(value),
+    "a whole number from 0 on"
+end
+
+local function is_text(value)
+  return type(value) == "string", "a text"
+end
+
+local function is_type(value)
+  local fits = TYPES[value] == true
+  if type(value) == "table" then
+    fits = #value > 0
+    for _, one in ipairs(value) do
+      fits = fits and TYPES[one] == true
+    end
+  end
+  return fits, "string, number, integer, boolean, object, array, null, or a list of these"
+end
+
+local function is_list(value)
+  return type(value) == "table" and (#value > 0 or next(value) == nil), "a list"
+end
+
+local function is_list_of_texts(value)
+  local fits = is_list(value)
+  for _, one in ipairs(fits and value or {}) do
+    fits = fits and type(one) == "string"
+  end
+  return fits, "a list of names"
+end
+
+local KEYWORDS <const> = {
+  type = is_type, description = is_text, ["$ref"] = is_text,
+  required = is_list_of_texts, enum = is_list,
+  minimum = is_number, maximum = is_number,
+  exclusiveMinimum = is_number, exclusiveMaximum = is_number,
+  minLength = is_count, maxLength = is_count, minItems = is_count, maxItems = is_count,
+}
+
+local look
+
+local function look_at_each(schemas, path, depth, name_of)
+  if type(schemas) ~= "table" or schemas == json.null then
+    return path .. ": expected schemas, got a " .. type(schemas)
+  end
+  for name, one in pairs(schemas) do
+    local problem = look(one, name_of(path, name), depth + 1)
+    if problem then
+      return problem
+    end
+  end
+end
+
+local function member(path, name)
+  return path .. "." .. tostring(name)
+end
+
+local function item(path, name)
+  return ("%s[%s]"):format(path, tostring(name))
+end
+
+function look(schema, path, depth)
+  if type(schema) == "boolean" then
+    return nil
+  elseif type(schema) ~= "table" or schema == json.null then
+    return ("%s: expected a schema, got a %s"):format(path, type(schema))
+  elseif depth > DEPTH then
+    return ("%s: nested deeper than %d levels"):format(path, DEPTH)
+  end
+  for keyword, fits in pairs(KEYWORDS) do
+    local value = schema[keyword]
+    local ok, wanted = fits(value)
+    if value ~= nil and not ok then
+      return ("%s.%s: expected %s, got %s"):format(path, keyword, wanted,
+        type(value) == "table" and "a table" or tostring(value))
+    end
+  end
+  local problem
+  for _, keyword in ipairs({ "items", "additionalProperties" }) do
+    if schema[keyword] ~= nil then
+      problem = problem or look(schema[keyword], member(path, keyword), depth + 1)
+    end
+  end
+  for _, keyword in ipairs({ "anyOf", "oneOf", "allOf" }) do
+    if schema[keyword] ~= nil then
+      problem = problem or look_at_each(schema[keyword], member(path, keyword), depth, item)
+    end
+  end
+  if schema.properties ~= nil then
+    problem = problem or look_at_each(schema.properties, path, depth, member)
+  end
+  if schema["$defs"] ~= nil then
+    problem = problem or look_at_each(schema["$defs"], path .. ".$defs", depth, member)
+  end
+  return problem
+end
+
+--- What is wrong with a schema.
+---@param schema any
+---@return string? problem with its place: "input.count.minimum: expected a number, got x"; nil when
+---  it is one
+function M.problem(schema)
+  local problem = look(schema, "input", 0)
+  if problem then
+    return problem
+  end
+  local ok, message = pcall(json.encode, schema)
+  return not ok and "input: it cannot be sent: " .. tostring(message) or nil
+end
+
+return M

@@ -1,0 +1,113 @@
+--- Calls of tools with `background = true`: they go on beside the conversation, and each ends in a
+--- notice.
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local sys = require("agenthost.sys")
+local tool_run = require("agenthost.tool_run")
+
+--- A call that runs.
+---@class agenthost.ToolJob
+---@field id string
+---@field name string the tool's
+---@field summary? string
+---@field since number sys.now() at its start
+
+---@class agenthost.ToolJobs
+---@field running table<string, agenthost.ToolJob>
+local Jobs = {}
+Jobs.__index = Jobs
+
+local M = {}
+
+---@param notify fun(text: string, fields: table): integer?, string? as agent.notify
+---@param warn fun(line: string)
+---@return agenthost.ToolJobs
+function M.new(notify, warn)
+  return setmetatable({ notify = notify, warn = warn, running = {}, count = 0 }, Jobs)
+end
+
+local function as_text(content)
+  if type(content) == "string" then
+    return content
+  end
+  local texts = {}
+  for i, block in ipairs(content) do
+    texts[i] = block.text or ("[%s: a notice is text only]"):format(tostring(block.type))
+  end
+  return table.concat(texts, "\n")
+end
+
+function Jobs:finish(one, content, is_error)
+  self.running[one.id] = nil
+  self.count = self.count - 1
+  if self.closed then
+    return
+  end
+  local ok, message = self.notify(("%s %s %s: %s"):format(one.id, one.name,
+    is_error and "failed" or "is done", as_text(content)), { kind = "call" })
+  if not ok then
+    self.warn(("what %s %s returned is lost: %s"):format(one.id, one.name, message))
+  end
+end
+
+--- Starts one.
+---@param name string
+---@param summary? string
+---@param fn fun(): string|table, boolean content and is_error, as they stand in a tool_result;
+---  raises nothing but a cancellation
+---@return string? id nil and a message when too many run
+---@return string? message
+function Jobs:start(name, summary, fn)
+  if self.count >= defaults.tool.max_background then
+    return nil, ("%d background calls run already (defaults.tool.max_background): wait until some "
+      .. "are done"):format(self.count)
+  end
+  local one = { id = "call-" .. assert(sys.random_hex(3)), name = name, summary = summary,
+    since = sys.now() }
+  self.running[one.id], self.count = one, self.count + 1
+  one.job = async.spawn(function()
+    one.begun = true
+    local ok, content, is_error = pcall(fn)
+    self:finish(one, ok and content or tostring(content), not ok or is_error)
+  end)
+  return one.id
+end
+
+--- Those that run, oldest first.
+---@return agenthost.ToolJob[]
+function Jobs:list()
+  local list = {}
+  for _, one in pairs(self.running) do
+    list[#list + 1] = one
+  end
+  table.sort(list, function(a, b) return a.since < b.since end)
+  return list
+end
+
+local function stop(self, one)
+  one.job:cancel(tool_run.CANCELLED)
+  if not one.begun then -- nor will it
+    self:finish(one, "Cancelled before it was run.", true)
+  end
+end
+
+--- Stops one; its notice says so.
+---@param id string
+---@return boolean whether there was such a call
+function Jobs:cancel(id)
+  local one = self.running[id]
+  if one then
+    stop(self, one)
+  end
+  return one ~= nil
+end
+
+--- Stops all; nobody is told.
+function Jobs:close()
+  self.closed = true
+  for _, one in ipairs(self:list()) do
+    stop(self, one)
+  end
+end
+
+return M

@@ -1,0 +1,63 @@
+--- What a tool returned, as the content of a tool_result.
+local defaults = require("agenthost.defaults")
+local json = require("agenthost.json")
+local text = require("agenthost.text")
+
+local M = {}
+
+-- Characters that a tool may say around an output of full length: cutting that once more would take
+-- away the line that says where the whole of it is.
+local MARGIN <const> = 1000
+
+local function bounded(s)
+  local clean = text.clean(s)
+  if utf8.len(clean) > defaults.text.result + MARGIN then
+    clean = text.preview(clean, { max = defaults.text.result })
+  end
+  return clean
+end
+
+-- What a tool_result may hold; a list of tables with another `type` is data.
+local BLOCKS <const> = { text = true, image = true, document = true, search_result = true }
+
+local function are_blocks(value)
+  for _, block in ipairs(value) do
+    if type(block) ~= "table" or not BLOCKS[block.type] then
+      return false
+    end
+  end
+  return #value > 0
+end
+
+-- Blocks whose texts are bounded and not empty: an API refuses the whole conversation otherwise.
+local function result_blocks(blocks)
+  local kept = {}
+  for _, block in ipairs(blocks) do
+    if block.type == "text" then
+      block = { type = "text", text = bounded(tostring(block.text or "")) }
+    end
+    if block.type ~= "text" or block.text:find("%S") then
+      kept[#kept + 1] = block
+    end
+  end
+  return #kept > 0 and kept or "(no output)"
+end
+
+--- A text that is not empty, or blocks.
+---@param value any text, a table (sent as JSON), one content block or a list of them
+---@return string|table[] content raises when it cannot be sent
+function M.content(value)
+  if type(value) == "table" then
+    if BLOCKS[value.type] and (value.source or type(value.text) == "string") then
+      value = { value }
+    end
+    if are_blocks(value) then
+      return result_blocks(value)
+    end
+    value = json.encode(value)
+  end
+  local shown = bounded(value == nil and "" or tostring(value))
+  return shown:find("%S") and shown or "(no output)"
+end
+
+return M

@@ -1,0 +1,257 @@
+-- Bounds for plugin code: time between two waits, and errors that lead to the user's line.
+local agents = require("support.agents")
+local async = require("agenthost.async")
+local defaults = require("agenthost.defaults")
+local guard = require("agenthost.guard")
+local protect = require("agenthost.protect")
+local sys = require("agenthost.sys")
+local temp = require("support.temp")
+
+local STOPPED <const> = "guard_spec.lua:%d+: it was stopped: it has run for [%d.]+ s without a wait"
+
+describe("guard", function()
+  local seconds = defaults.guard.seconds
+
+  before_each(function()
+    defaults.guard.seconds = 0.1
+  end)
+
+  after_each(function()
+    defaults.guard.seconds = seconds
+    assert.is_nil(guard.current())
+  end)
+
+  -- Calls fn, which does not end by itself; it has to be over long before the deadline.
+  local function stop(fn)
+    local began = sys.now()
+    local ok, err, traceback = protect.call("test", fn)
+    assert.is_false(ok)
+    assert.is_true(sys.now() - began < 20)
+    assert.is_nil(guard.current())
+    return err, traceback
+  end
+
+  it("stops a loop, and names its line", function()
+    local err, traceback = stop(function() while true do end end)
+    assert.matches(STOPPED, err)
+    assert.matches("guard_spec.lua:%d+: in function", traceback)
+  end)
+
+  it("stops loops that swallow errors", function()
+    assert.matches("it was stopped", stop(function() while true do pcall(error) end end))
+    assert.matches("it was stopped", stop(function()
+      while true do
+        pcall(function() while true do end end)
+      end
+    end))
+    assert.matches("it was stopped", stop(function()
+      local function again()
+        return pcall(again)
+      end
+      while true do
+        xpcall(again, function() while true do end end)
+      end
+    end))
+  end)
+
+  it("stops a loop that cleans up with a loop", function()
+    assert.is_string(stop(function()
+      local _ <close> = setmetatable({}, { __close = function() while true do end end })
+      while true do end
+    end))
+  end)
+
+  it("stops loops in coroutines, and loops that make them", function()
+    assert.matches("it was stopped", stop(coroutine.wrap(function() while true do end end)))
+    assert.matches("it was stopped", stop(function()
+      local co = coroutine.wrap(function() while true do pcall(error) end end)
+      while true do
+        pcall(co)
+      end
+    end))
+    assert.matches("it was stopped", stop(function()
+      while true do
+        coroutine.wrap(function() end)()
+      end
+    end))
+    local generator = coroutine.wrap(function()
+      while true do
+        coroutine.yield(1)
+      end
+    end)
+    assert.matches("it was stopped", stop(function()
+      while true do
+        generator()
+      end
+    end))
+  end)
+
+  it("stops a coroutine of the script's, made outside any call", function()
+    local co = coroutine.wrap(function() while true do pcall(error) end end)
+    assert.matches("it was stopped", stop(function() co() end))
+  end)
+
+  it("stops loops inside C functions that call back", function()
+    assert.matches("it was stopped", stop(function()
+      ("x"):rep(100):gsub(".", function() while true do end end)
+    end))
+    assert.matches("it was stopped", stop(function()
+      table.sort({ 3, 2, 1 }, function() while true do pcall(error) end end)
+    end))
+  end)
+
+  it("stops slow C functions in a loop", function()
+    local long = ("a"):rep(200000)
+    local began = sys.now()
+    assert.matches("it was stopped", stop(function()
+      while true do
+        local _ = long:reverse()
+      end
+    end))
+    assert.is_true(sys.now() - began < 10)
+  end)
+
+  it("lets code that is done in time go on, and is off afterwards", function()
+    local ok, a, b = protect.call("test", function(...) return ... end, 1, nil)
+    assert.same({ true, 1, nil }, { ok, a, b })
+    assert.same({ true }, { protect.call("test", function() end) })
+    local until_then = sys.now() + 0.3
+    while sys.now() < until_then do end -- nobody stops us
+  end)
+
+  it("does not count what waits", function()
+    assert.is_true(async.run(protect.call, "test", function()
+      for _ = 1, 6 do
+        local spin = sys.now() + 0.04
+        while sys.now() < spin do end
+        async.sleep(0.01)
+      end
+    end))
+    assert.is_true(protect.call("test", function() -- outside a job the whole thread waits
+      async.sleep(0.2)
+      local spin = sys.now() + 0.05
+      while sys.now() < spin do end
+    end))
+  end)
+
+  it("stops the jobs that plugin code has started, and theirs", function()
+    async.run(function()
+      local job, inner
+      assert.is_true(protect.call("test", function()
+        job = async.spawn(function()
+          inner = async.spawn(function() while true do pcall(error) end end)
+          while true do pcall(error) end
+        end)
+      end))
+      local ok, err = pcall(job.wait, job)
+      assert.is_false(ok)
+      assert.matches("it was stopped", err)
+      ok, err = pcall(inner.wait, inner)
+      assert.is_false(ok)
+      assert.matches("it was stopped", err)
+    end)
+  end)
+
+  it("counts each of two calls that run side by side for itself", function()
+    async.run(function()
+      local function slow()
+        for _ = 1, 5 do
+          local spin = sys.now() + 0.03
+          while sys.now() < spin do end
+          async.sleep(0)
+        end
+        return "done"
+      end
+      local jobs = async.all({
+        function() return protect.call("a", slow) end,
+        function() return protect.call("b", function() async.sleep(0) while true do end end) end,
+        function() return guard.owner() end,
+      })
+      assert.same({ true, "done" }, { jobs[1].results[2], jobs[1].results[3] })
+      assert.is_false(jobs[2].results[2])
+      assert.is_nil(jobs[3].results[2])
+    end)
+  end)
+
+  it("knows whose code runs", function()
+    local ok, seen, inner, after = protect.call("outer", function()
+      local _, name = protect.call("inner", guard.owner)
+      return guard.owner(), name, guard.owner()
+    end)
+    assert.same({ true, "outer", "inner", "outer" }, { ok, seen, inner, after })
+  end)
+
+  it("stops the inner one of two calls first", function()
+    defaults.guard.seconds = 30
+    assert.is_true(protect.call("outer", function()
+      defaults.guard.seconds = 0.1
+      local ok, err = protect.call("inner", function() while true do end end)
+      assert.is_false(ok)
+      assert.matches("it was stopped", err)
+    end))
+  end)
+
+  it("leaves errors that are no texts alone, and texts without a place", function()
+    local err = {}
+    assert.equal(err, select(2, protect.call("test", error, err)))
+    assert.equal("plain", select(2, protect.call("test", error, "plain", 0)))
+  end)
+
+  it("names the user's line when the error has one of ours", function()
+    local _, err = protect.call("test", function()
+      require("agenthost.json").encode(print)
+    end)
+    assert.matches("guard_spec.lua:%d+", err)
+  end)
+
+  it("folds agenthost's own frames", function()
+    local folded = protect.fold("stack traceback:\n\t/x/me.lua:3: in function 'a'\n"
+      .. "\t/y/lua/agenthost/tools.lua:1: in b\n\t[C]: in function 'xpcall'\n"
+      .. "\t/y/lua/agenthost/async.lua:1: in c\n\t/x/me.lua:9: in main chunk")
+    assert.equal("stack traceback:\n\t/x/me.lua:3: in function 'a'\n"
+      .. "\t(agenthost's own; --verbose shows it)\n\t/x/me.lua:9: in main chunk", folded)
+  end)
+
+  describe("in an agent", function()
+    local place
+
+    before_each(function()
+      place = agents.place()
+    end)
+
+    after_each(function()
+      place:close()
+    end)
+
+    it("answers the call of an endless tool with an error, and goes on", function()
+      local made = place:new({ agents.reply(agents.call("spin")), agents.reply("done") }, {
+        tools = { { name = "spin", description = "d",
+          run = function() while true do pcall(error) end end } } })
+      assert.equal("done", made:run("go").text)
+      local messages = made.conversation:messages()
+      assert.matches(STOPPED, messages[3].content[1].content)
+    end)
+
+    it("is not held up by a plugin at load, at setup or by a command", function()
+      local path = place.cwd .. "/p.lua"
+      temp.write(path, "while true do pcall(error) end")
+      assert.matches("^" .. path:gsub("%p", "%%%0") .. ":1: it was stopped",
+        temp.raised(place.new, place, {}, { plugins = { path } }))
+      temp.write(path, "return { setup = function()\nwhile true do end end }")
+      assert.matches("p.lua:2: it was stopped",
+        temp.raised(place.new, place, {}, { plugins = { path } }))
+      temp.write(path, [[return { setup = function(ctx) ctx.command({ name = "spin", help = "h",
+        run = function() while true do end end }) end }]])
+      local made = place:new({}, { plugins = { path } })
+      assert.matches("p.lua:2: it was stopped",
+        temp.raised(made.commands[1].run))
+    end)
+
+    it("is not held up by on_notice", function()
+      local made = place:new({ agents.reply("told") }, {
+        on_notice = function() while true do end end })
+      made:notify("news")
+      assert.equal("told", made:run(nil).text)
+    end)
+  end)
+end)
