@@ -109,12 +109,13 @@ static void on_count(lua_State *L, lua_Debug *ar)
         guard->told = true;
         guard->told_at = now;
     }
+    int64_t tenths = (now - guard->since) / 100000000;
     luaL_where(L, 0);
     lua_pushfstring(L,
                     "%sit was stopped: it has run for %f s without a wait (the bound is "
                     "defaults.guard.seconds); let it do less at once, or wait in between "
                     "(async.sleep(0))",
-                    lua_tostring(L, -1), (lua_Number)((now - guard->since) / 100000000) / 10);
+                    lua_tostring(L, -1), (lua_Number)tenths / 10);
     lua_error(L);
 }
 
