@@ -210,7 +210,7 @@ local function make(call)
       return made
     end
   end
-  error(("replay: no provider speaks the API of %s"):format((text.clean(url):gsub("%s+", " "))),
+  error(("replay: no provider speaks the API of '%s'"):format((text.clean(url):gsub("%s+", " "))),
     0)
 end
 
