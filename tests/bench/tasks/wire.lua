@@ -31,4 +31,6 @@ function model:stream(request) -- luacheck: ignore 212
   return { content = content, stop_reason = reason, usage = {} }
 end
 
-return agent.new({ provider = model, plugins = { "background" }, max_turns = 1000 })
+require("agenthost.defaults").wake.max_runs = rounds + 1 -- each one is started by a notice alone
+return agent.new({ provider = model, plugins = { "background" }, max_turns = 1000,
+  permissions = { mode = "bypassPermissions" } })
