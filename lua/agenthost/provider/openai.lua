@@ -13,8 +13,8 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
----@class agenthost.OpenAIProvider: agenthost.HttpProvider
-local Provider = {}
+---@class agenthost.OpenAIProvider: agenthost.OpenAIQuestions
+local Provider = setmetatable({}, { __index = openai_models.methods })
 Provider.__index = Provider
 
 -- ---- the request -------------------------------------------------------------------------------
@@ -67,28 +67,6 @@ end
 ---@return agenthost.Failure? details
 function Provider:stream(request, on_event)
   return call.stream(self, body_of(self, request), openai_stream.new(on_event))
-end
-
--- ---- questions beside the calls ----------------------------------------------------------------
-
---- What there is. See agenthost.Provider.
----@return agenthost.ModelEntry[]?
----@return string? message
----@return string? code
-function Provider:list_models()
-  return openai_models.list(self)
-end
-
---- The limits of the model. See agenthost.Provider.
----@return agenthost.ModelInfo?
-function Provider:model_info()
-  return openai_models.info(self)
-end
-
---- These APIs cannot count.
----@return nil, string message, string code
-function Provider:count_tokens()
-  return nil, self.host .. " has no way to count the tokens of a request", "UNSUPPORTED"
 end
 
 -- ---- making one --------------------------------------------------------------------------------

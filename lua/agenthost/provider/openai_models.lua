@@ -150,4 +150,30 @@ function M.info(provider)
   return provider.info or nil
 end
 
+--- What both of OpenAI's providers answer beside their calls: a base for their methods.
+---@class agenthost.OpenAIQuestions: agenthost.HttpProvider
+local Questions = {}
+
+--- What there is. See agenthost.Provider.
+---@return agenthost.ModelEntry[]?
+---@return string? message
+---@return string? code
+function Questions:list_models()
+  return M.list(self)
+end
+
+--- The limits of the model. See agenthost.Provider.
+---@return agenthost.ModelInfo?
+function Questions:model_info()
+  return M.info(self)
+end
+
+--- These APIs cannot count.
+---@return nil, string message, string code
+function Questions:count_tokens()
+  return nil, self.host .. " has no way to count the tokens of a request", "UNSUPPORTED"
+end
+
+M.methods = Questions
+
 return M

@@ -12,8 +12,8 @@ local options = require("agenthost.options")
 
 local M = {}
 
----@class agenthost.OpenAIResponsesProvider: agenthost.HttpProvider
-local Provider = {}
+---@class agenthost.OpenAIResponsesProvider: agenthost.OpenAIQuestions
+local Provider = setmetatable({}, { __index = openai_models.methods })
 Provider.__index = Provider
 
 -- ---- the request -------------------------------------------------------------------------------
@@ -78,28 +78,6 @@ function Provider:stream(request, on_event)
     return self:stream(request, on_event) -- the conversation was begun elsewhere
   end
   return reply, message, code, details
-end
-
--- ---- questions beside the calls ----------------------------------------------------------------
-
---- What there is. See agenthost.Provider.
----@return agenthost.ModelEntry[]?
----@return string? message
----@return string? code
-function Provider:list_models()
-  return openai_models.list(self)
-end
-
---- The limits of the model. See agenthost.Provider.
----@return agenthost.ModelInfo?
-function Provider:model_info()
-  return openai_models.info(self)
-end
-
---- This API cannot count.
----@return nil, string message, string code
-function Provider:count_tokens()
-  return nil, self.host .. " has no way to count the tokens of a request", "UNSUPPORTED"
 end
 
 -- ---- making one --------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 --- HTTP.
 local json = require("agenthost.json")
 local openai_blocks = require("agenthost.provider.openai_blocks")
+local openai_usage = require("agenthost.provider.openai_usage")
+
+local count <const> = openai_usage.count
 
 local M = {}
 
@@ -91,27 +94,18 @@ function Accumulator:show(kind, text)
   end
 end
 
-local function count(owner, name)
-  local value = type(owner) == "table" and owner[name]
-  return math.type(value) == "integer" and value >= 0 and value or nil
-end
-
--- Here what was cached is part of the input, in Anthropic's words it is not.
 function Accumulator:take_usage(usage)
   local input = count(usage, "input_tokens")
   if not input then
     return
   end
-  local cached = count(usage.input_tokens_details, "cached_tokens") or 0
-  local written = count(usage.input_tokens_details, "cache_write_tokens")
-  local thinking = count(usage.output_tokens_details, "reasoning_tokens")
-  self.usage = {
-    input_tokens = math.max(0, input - cached - (written or 0)),
-    cache_read_input_tokens = cached,
-    cache_creation_input_tokens = written,
-    output_tokens = count(usage, "output_tokens") or 0,
-    output_tokens_details = thinking and { thinking_tokens = thinking } or nil,
-  }
+  self.usage = openai_usage.canonical({
+    input = input,
+    cached = count(usage.input_tokens_details, "cached_tokens") or 0,
+    written = count(usage.input_tokens_details, "cache_write_tokens"),
+    output = count(usage, "output_tokens"),
+    thinking = count(usage.output_tokens_details, "reasoning_tokens"),
+  })
   self.on_event({ type = "usage", usage = self.usage })
 end
 

@@ -6,6 +6,9 @@
 --- and decoded once.
 local json = require("agenthost.json")
 local openai_blocks = require("agenthost.provider.openai_blocks")
+local openai_usage = require("agenthost.provider.openai_usage")
+
+local count <const> = openai_usage.count
 
 local M = {}
 
@@ -189,29 +192,20 @@ function Accumulator:add_choices(data, raw, member)
   end
 end
 
-local function count(owner, name)
-  local value = type(owner) == "table" and owner[name]
-  return math.type(value) == "integer" and value >= 0 and value or nil
-end
-
--- Here what was cached is part of the prompt, in Anthropic's words it is not.
 function Accumulator:add_usage(usage)
   local prompt = count(usage, "prompt_tokens")
   if not prompt then
     return
   end
   local details = usage.prompt_tokens_details
-  local cached = count(details, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")
-    or count(usage, "cached_tokens") or 0
-  local written = count(details, "cache_write_tokens")
-  local thinking = count(usage.completion_tokens_details, "reasoning_tokens")
-  self.usage = {
-    input_tokens = math.max(0, prompt - cached - (written or 0)),
-    cache_read_input_tokens = cached,
-    cache_creation_input_tokens = written,
-    output_tokens = count(usage, "completion_tokens") or 0,
-    output_tokens_details = thinking and { thinking_tokens = thinking } or nil,
-  }
+  self.usage = openai_usage.canonical({
+    input = prompt,
+    cached = count(details, "cached_tokens") or count(usage, "prompt_cache_hit_tokens")
+      or count(usage, "cached_tokens") or 0,
+    written = count(details, "cache_write_tokens"),
+    output = count(usage, "completion_tokens"),
+    thinking = count(usage.completion_tokens_details, "reasoning_tokens"),
+  })
   self.on_event({ type = "usage", usage = self.usage })
 end
 
