@@ -8,6 +8,7 @@ local check_schema = require("agenthost.check_schema")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local permission_rules = require("agenthost.permission_rules")
+local protect = require("agenthost.protect")
 local provider = require("agenthost.provider")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
@@ -60,7 +61,7 @@ local function load_script(path, args)
     return new(opts)
   end
   arg = { [0] = path, table.unpack(args or {}) } -- luacheck: ignore 121
-  local ok, value = pcall(chunk, table.unpack(args or {}))
+  local ok, value = protect.call(path, chunk, table.unpack(args or {}))
   agent_base.new = new
   if not ok then
     return nil, wanted, plain(value)

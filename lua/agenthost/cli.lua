@@ -13,6 +13,7 @@ local reactor = require("agenthost.reactor")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local trust = require("agenthost.ui.trust")
 
 local M = {}
 
@@ -325,23 +326,6 @@ local function choose_session(parsed)
   return id, none
 end
 
-local function ask_to_trust(question)
-  sys.write_fd(2, question)
-  local answer = io.read("l")
-  return answer ~= nil and answer:lower():find("^%s*y") ~= nil
-end
-
--- Puts the project's code first in the search order, if the user trusts it.
-local function open_project(parsed)
-  local note = project.open(assert(sys.realpath(".")), {
-    trust = parsed.trust_project,
-    ask = not parsed.print and sys.isatty(0) and sys.isatty(1) and ask_to_trust or nil,
-  })
-  if note then
-    sys.write_fd(2, "agenthost: " .. text.clean(note) .. "\n")
-  end
-end
-
 local function run(parsed)
   parsed.model = find_model(parsed.model or sys.getenv("AGENTHOST_MODEL"))
   parsed.path = absolute(parsed.script or places.share .. "/lua/agenthost/default_agent.lua")
@@ -360,7 +344,7 @@ local function run(parsed)
   if none then
     return 0
   end
-  open_project(parsed)
+  trust.open({ trust = parsed.trust_project, headless = parsed.print })
   -- The project may bring its own copy of any module.
   return (project.reload_modules() and require("agenthost.cli") or M).run_script(parsed)
 end

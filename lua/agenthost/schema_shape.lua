@@ -53,17 +53,20 @@ local KEYWORDS <const> = {
   minLength = is_count, maxLength = is_count, minItems = is_count, maxItems = is_count,
 }
 
+local SHOWN <const> = 5 -- problems that are told at once
+
+local function add(found, format, ...)
+  found[#found + 1] = format:format(...)
+end
+
 local look
 
-local function look_at_each(schemas, path, depth, name_of)
+local function look_at_each(schemas, path, depth, found, name_of)
   if type(schemas) ~= "table" or schemas == json.null then
-    return path .. ": expected schemas, got a " .. type(schemas)
+    return add(found, "%s: expected schemas, got a %s", path, type(schemas))
   end
   for name, one in pairs(schemas) do
-    local problem = look(one, name_of(path, name), depth + 1)
-    if problem then
-      return problem
-    end
+    look(one, name_of(path, name), depth + 1, found)
   end
 end
 
@@ -75,53 +78,56 @@ local function item(path, name)
   return ("%s[%s]"):format(path, tostring(name))
 end
 
-function look(schema, path, depth)
+function look(schema, path, depth, found)
   if type(schema) == "boolean" then
-    return nil
+    return
   elseif type(schema) ~= "table" or schema == json.null then
-    return ("%s: expected a schema, got a %s"):format(path, type(schema))
+    return add(found, "%s: expected a schema, got a %s", path, type(schema))
   elseif depth > DEPTH then
-    return ("%s: nested deeper than %d levels"):format(path, DEPTH)
+    return add(found, "%s: nested deeper than %d levels", path, DEPTH)
   end
   for keyword, fits in pairs(KEYWORDS) do
     local value = schema[keyword]
     local ok, wanted = fits(value)
     if value ~= nil and not ok then
-      return ("%s.%s: expected %s, got %s"):format(path, keyword, wanted,
+      add(found, "%s.%s: expected %s, got %s", path, keyword, wanted,
         type(value) == "table" and "a table" or tostring(value))
     end
   end
-  local problem
   for _, keyword in ipairs({ "items", "additionalProperties" }) do
     if schema[keyword] ~= nil then
-      problem = problem or look(schema[keyword], member(path, keyword), depth + 1)
+      look(schema[keyword], member(path, keyword), depth + 1, found)
     end
   end
   for _, keyword in ipairs({ "anyOf", "oneOf", "allOf" }) do
     if schema[keyword] ~= nil then
-      problem = problem or look_at_each(schema[keyword], member(path, keyword), depth, item)
+      look_at_each(schema[keyword], member(path, keyword), depth, found, item)
     end
   end
   if schema.properties ~= nil then
-    problem = problem or look_at_each(schema.properties, path, depth, member)
+    look_at_each(schema.properties, path, depth, found, member)
   end
   if schema["$defs"] ~= nil then
-    problem = problem or look_at_each(schema["$defs"], path .. ".$defs", depth, member)
+    look_at_each(schema["$defs"], path .. ".$defs", depth, found, member)
   end
-  return problem
 end
 
 --- What is wrong with a schema.
 ---@param schema any
----@return string? problem with its place: "input.count.minimum: expected a number, got x"; nil when
----  it is one
+---@return string? problem all of it, with places, in one line:
+---  "input.a.type: expected ..., got strng; input.b.minimum: expected a number, got x"; nil when
+---  nothing is
 function M.problem(schema)
-  local problem = look(schema, "input", 0)
-  if problem then
-    return problem
+  local found = {}
+  look(schema, "input", 0, found)
+  if #found == 0 then
+    local ok, message = pcall(json.encode, schema)
+    return not ok and "input: it cannot be sent: " .. tostring(message) or nil
   end
-  local ok, message = pcall(json.encode, schema)
-  return not ok and "input: it cannot be sent: " .. tostring(message) or nil
+  table.sort(found)
+  local more = #found - SHOWN
+  return table.concat(found, "; ", 1, math.min(#found, SHOWN))
+    .. (more > 0 and ("; and %d more"):format(more) or "")
 end
 
 return M

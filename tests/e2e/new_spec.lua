@@ -143,6 +143,45 @@ describe("agenthost check", function()
     assert.equal(6, #lines, table.concat(lines, "\n"))
   end)
 
+  it("finds all that is wrong in one schema", function()
+    local lines = of_options('tools = { { name = "t", description = "What it is good for.", '
+      .. 'run = print, input = { type = "object", properties = { a = { type = "strng" }, '
+      .. 'b = { minimum = "1" }, c = 5 } } } }')
+    assert.equal(1, #lines)
+    assert.matches("input.a.type: expected .*; input.b.minimum: expected a number, got 1; "
+      .. "input.c: expected a schema", lines[1])
+  end)
+
+  it("keeps what the files print out of its report", function()
+    t.place:write("p.lua", 'print("p loads") return { name = "p", setup = function() '
+      .. 'io.write("p is set up\\n") end }')
+    t.place:write("a.lua", 'print("a runs") io.stdout:write("no newline") '
+      .. 'return require("agenthost.agent").new({ plugins = { "./p.lua" } })')
+    local result = t:run({ "check", "a.lua", "--json" })
+    assert.equal(0, result.code)
+    assert.same({}, assert(json.decode(result.stdout)).findings)
+    for _, line in ipairs({ "a runs", "no newline", "p loads", "p is set up" }) do
+      assert.matches(line, result.stderr, 1, true)
+    end
+  end)
+
+  it("ends a script that never ends", function()
+    local lines = findings("while true do end")
+    assert.matches("^error .*a.lua:1: .*defaults.guard.seconds", lines[1])
+  end)
+
+  it("uses the code of a project that is trusted", function()
+    t.place:write(".agenthost/plugins/mine.lua", 'return { name = "mine", run = print, '
+      .. 'description = "What it is good for." }')
+    local script = 'return require("agenthost.agent").new({ plugins = { "mine" } })'
+    assert.matches("^error plugin 'mine' is not there; [^\n]*not trusted", findings(script)[1])
+    local result = t:run({ "check", "a.lua", "--trust-project" })
+    assert.same({ 0, "" }, { result.code, result.stderr }, result.stdout)
+    local lines, report = findings(script)
+    assert.same({}, lines)
+    assert.same({ "mine" }, report.tools)
+  end)
+
   it("says how long the prompt is, and where that comes from", function()
     t.place:write("AGENTS.md", ("x"):rep(4000))
     local lines, report = of_options('system = ("y"):rep(400), plugins = { "shell" }')

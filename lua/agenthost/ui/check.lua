@@ -1,17 +1,22 @@
 --- `agenthost check`: what is wrong with an agent's file.
-local check = require("agenthost.check")
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
+local printed = require("agenthost.printed")
+local project = require("agenthost.project")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local trust = require("agenthost.ui.trust")
 
 local M = {}
 
 local USAGE <const> = [[
-agenthost check agent.lua [--json]
+agenthost check agent.lua [--json] [--trust-project]
 
 Loads the agent, its plugins and tools, without calling a model, and says what is wrong with them.
 A plugin or tool by itself (a file that returns no agent) is checked as an agent's only plugin.
+What they print goes to standard error.
+  --json           the findings as JSON
+  --trust-project  use the Lua code in .agenthost/ of this project, and remember that
 Exit codes: 0 no errors, 1 errors, 2 wrong usage.
 ]]
 
@@ -23,9 +28,9 @@ local function plural(count, word)
   return ("%d %s%s"):format(count, word, count == 1 and "" or "s")
 end
 
-local function show(path, result)
-  put(("%s: %s, %s"):format(path, plural(check.count(result, "error"), "error"),
-    plural(check.count(result, "warning"), "warning")))
+local function show(path, result, count)
+  put(("%s: %s, %s"):format(path, plural(count(result, "error"), "error"),
+    plural(count(result, "warning"), "warning")))
   for _, severity in ipairs({ "error", "warning" }) do
     for _, finding in ipairs(result.findings) do
       if finding.severity == severity then
@@ -46,6 +51,8 @@ local function parse(words)
   for _, word in ipairs(words) do
     if word == "--json" then
       opts.json = true
+    elseif word == "--trust-project" then
+      opts.trust = true
     elseif word == "--help" or word == "-h" then
       opts.help = true
     elseif word:sub(1, 1) == "-" or opts.path then
@@ -55,6 +62,16 @@ local function parse(words)
     end
   end
   return opts
+end
+
+-- The findings. What the files print is kept from standard output.
+local function run(check, path)
+  local caught = printed.new()
+  caught.all = true
+  caught:install()
+  local result = check.run(path)
+  caught:finish()
+  return result
 end
 
 --- Runs the command. Returns the exit code.
@@ -68,17 +85,20 @@ function M.run(words)
   elseif not opts.path then
     error({ usage = "check: which file?\n" .. USAGE:gsub("\n$", "") }, 0)
   end
+  trust.open({ trust = opts.trust, headless = opts.json })
+  project.reload_modules()
+  local check = require("agenthost.check") -- the project may bring its own
   local path, message = check.find(opts.path)
   if not path then
     error({ usage = message }, 0)
   end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
-  local result = check.run(path)
+  local result = run(check, path)
   if opts.json then
     sys.write_fd(1, json.encode(result) .. "\n")
   else
-    show(opts.path, result)
+    show(opts.path, result, check.count)
   end
   return check.count(result, "error") > 0 and 1 or 0
 end

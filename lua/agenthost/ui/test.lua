@@ -1,17 +1,22 @@
 --- `agenthost test`: runs the tests of users' agents, tools and plugins.
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
+local printed = require("agenthost.printed")
+local project = require("agenthost.project")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local trust = require("agenthost.ui.trust")
 
 local M = {}
 
 local USAGE <const> = [[
-agenthost test [PATHS] [--tap] [--filter TEXT]
+agenthost test [PATHS] [--tap] [--filter TEXT] [--trust-project]
 
-Runs the tests in *_test.lua, found below the working directory or the PATHS.
-  --tap          results as TAP
-  --filter TEXT  only tests with TEXT in their name
+Runs the tests in *_test.lua, found below the working directory or the PATHS. What they print goes
+to standard error.
+  --tap            results as TAP
+  --filter TEXT    only tests with TEXT in their name
+  --trust-project  use the Lua code in .agenthost/ of this project, and remember that
 Exit codes: 0 all passed, 1 a test failed or there was none. See `agenthost help testing`.
 ]]
 
@@ -90,8 +95,10 @@ local function parse(words)
       opts.filter = words[i] or usage("--filter needs a text")
     elseif word:sub(1, 9) == "--filter=" then
       opts.filter = word:sub(10)
+    elseif word == "--trust-project" then
+      opts.trust = true
     elseif word:sub(1, 1) == "-" then
-      local best = options.closest(word, { "--tap", "--filter", "--help" })
+      local best = options.closest(word, { "--tap", "--filter", "--trust-project", "--help" })
       usage("unknown flag '%s'%s", word, best and ("; did you mean '%s'?"):format(best) or "")
     else
       opts.paths[#opts.paths + 1] = word
@@ -105,6 +112,18 @@ local function say(line)
   sys.write_fd(2, "agenthost: " .. text.clean(line) .. "\n")
 end
 
+-- Runs the tests. What they print is kept out of the report.
+local function run_tests(runner, files, opts, on_result)
+  local caught = printed.new(function(lines) sys.write_fd(2, lines .. "\n") end)
+  caught.all = true
+  caught:install()
+  runner.run(files, { filter = opts.filter, on_result = function(result)
+    caught:finish()
+    on_result(result)
+  end })
+  caught:finish()
+end
+
 --- Runs the command. Returns the exit code.
 ---@param words string[] what stands behind "test"
 ---@return integer
@@ -114,6 +133,8 @@ function M.run(words)
     sys.write_fd(1, USAGE)
     return 0
   end
+  trust.open({ trust = opts.trust, headless = opts.tap })
+  project.reload_modules()
   sys.hide_env(defaults.secret_env)
   local runner = require("agenthost.testing.runner")
   local found, files, note = pcall(runner.find, opts.paths)
@@ -124,11 +145,11 @@ function M.run(words)
   end
   local report = (opts.tap and tap_report or plain_report)()
   local counts, started = { passed = 0, failed = 0 }, sys.now()
-  runner.run(files, { filter = opts.filter, on_result = function(result)
+  run_tests(runner, files, opts, function(result)
     local name = result.ok and "passed" or "failed"
     counts[name] = counts[name] + 1
     report.result(result)
-  end })
+  end)
   counts.seconds = sys.now() - started
   report.finish(counts)
   if counts.passed + counts.failed == 0 then
