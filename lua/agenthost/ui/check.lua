@@ -1,7 +1,6 @@
 --- `agenthost check`: what is wrong with an agent's file.
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
-local printed = require("agenthost.printed")
 local project = require("agenthost.project")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
@@ -20,15 +19,14 @@ What they print goes to standard error.
 Exit codes: 0 no errors, 1 errors, 2 wrong usage.
 ]]
 
-local function put(line)
-  return sys.write_fd(1, text.clean(line) .. "\n")
-end
-
 local function plural(count, word)
   return ("%d %s%s"):format(count, word, count == 1 and "" or "s")
 end
 
-local function show(path, result, count)
+local function show(path, result, count, stdout)
+  local function put(line)
+    sys.write_fd(stdout, text.clean(line) .. "\n")
+  end
   put(("%s: %s, %s"):format(path, plural(count(result, "error"), "error"),
     plural(count(result, "warning"), "warning")))
   for _, severity in ipairs({ "error", "warning" }) do
@@ -64,16 +62,6 @@ local function parse(words)
   return opts
 end
 
--- The findings. What the files print is kept from standard output.
-local function run(check, path)
-  local caught = printed.new()
-  caught.all = true
-  caught:install()
-  local result = check.run(path)
-  caught:finish()
-  return result
-end
-
 --- Runs the command. Returns the exit code.
 ---@param words string[] what stands behind "check"
 ---@return integer
@@ -94,11 +82,12 @@ function M.run(words)
   end
   sys.hide_env(defaults.secret_env)
   os.getenv = sys.getenv -- luacheck: ignore 122
-  local result = run(check, path)
+  local stdout = sys.move_stdout() or 1 -- what the files print is no finding
+  local result = check.run(path)
   if opts.json then
-    sys.write_fd(1, json.encode(result) .. "\n")
+    sys.write_fd(stdout, json.encode(result) .. "\n")
   else
-    show(opts.path, result, check.count)
+    show(opts.path, result, check.count, stdout)
   end
   return check.count(result, "error") > 0 and 1 or 0
 end

@@ -1,7 +1,6 @@
 --- `agenthost test`: runs the tests of users' agents, tools and plugins.
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
-local printed = require("agenthost.printed")
 local project = require("agenthost.project")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
@@ -20,10 +19,6 @@ to standard error.
 Exit codes: 0 all passed, 1 a test failed or there was none. See `agenthost help testing`.
 ]]
 
-local function put(line)
-  return sys.write_fd(1, line .. "\n")
-end
-
 local function indented(message, indent)
   return indent .. text.clean(message):gsub("\n", "\n" .. indent)
 end
@@ -38,7 +33,7 @@ end
 
 -- ---- the two reports ---------------------------------------------------------------------------
 
-local function plain_report()
+local function plain_report(put)
   local file
   return {
     result = function(result)
@@ -58,7 +53,7 @@ local function plain_report()
   }
 end
 
-local function tap_report()
+local function tap_report(put)
   put("TAP version 13")
   local count = 0
   return {
@@ -112,18 +107,6 @@ local function say(line)
   sys.write_fd(2, "agenthost: " .. text.clean(line) .. "\n")
 end
 
--- Runs the tests. What they print is kept out of the report.
-local function run_tests(runner, files, opts, on_result)
-  local caught = printed.new(function(lines) sys.write_fd(2, lines .. "\n") end)
-  caught.all = true
-  caught:install()
-  runner.run(files, { filter = opts.filter, on_result = function(result)
-    caught:finish()
-    on_result(result)
-  end })
-  caught:finish()
-end
-
 --- Runs the command. Returns the exit code.
 ---@param words string[] what stands behind "test"
 ---@return integer
@@ -143,13 +126,17 @@ function M.run(words)
   elseif note then
     say(note)
   end
-  local report = (opts.tap and tap_report or plain_report)()
+  local stdout = sys.move_stdout() or 1 -- what tests print is no result
+  io.stdout:setvbuf("line")
+  local report = (opts.tap and tap_report or plain_report)(function(line)
+    sys.write_fd(stdout, line .. "\n")
+  end)
   local counts, started = { passed = 0, failed = 0 }, sys.now()
-  run_tests(runner, files, opts, function(result)
+  runner.run(files, { filter = opts.filter, on_result = function(result)
     local name = result.ok and "passed" or "failed"
     counts[name] = counts[name] + 1
     report.result(result)
-  end)
+  end })
   counts.seconds = sys.now() - started
   report.finish(counts)
   if counts.passed + counts.failed == 0 then
