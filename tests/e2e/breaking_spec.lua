@@ -12,10 +12,6 @@ describe("in the terminal", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 
@@ -24,15 +20,9 @@ describe("in the terminal", function()
     return term
   end
 
-  local function wait_for_file(path)
-    assert(tmux.eventually(function() return t.place:read(path) end, 30), path)
-  end
-
   local function raw_screen()
     return tmux.run(("tmux -L %s capture-pane -p -e -t main"):format(term.socket))
   end
-
-  local WAITS <const> = "touch runs; while [ ! -e go ]; do sleep 0.05; done; echo went"
 
   describe("a plugin's", function()
     -- An agent script whose plugin adds what the text says.
@@ -85,7 +75,7 @@ describe("in the terminal", function()
         wait_for("never")
       end })]])
       start({ "a.lua" }):say("/slow")
-      wait_for_file("waits")
+      t:wait_for_file("waits")
       term:type("half a line")
       term:wait_for("> half a line$")
       term:keys("C-c")
@@ -96,7 +86,8 @@ describe("in the terminal", function()
     end)
 
     it("command that waits while the agent works does not hold up what is typed", function()
-      t:script({ tools = { { name = "bash", input = { command = WAITS } } } }, { text = "Done." })
+      t:script({ tools = { { name = "bash", input = { command = case.WAITS } } } },
+        { text = "Done." })
       plugin([[
         ctx.command({ name = "slow", help = "x", anytime = true, run = function()
           wait_for("later")
@@ -105,7 +96,7 @@ describe("in the terminal", function()
         ctx.command({ name = "bad", help = "x", anytime = true,
           run = function() error("oh") end })]])
       start({ "a.lua" }):say("Go")
-      wait_for_file("runs")
+      t:wait_for_file("runs")
       term:say("/bad")
       term:wait_for("/bad failed: [^\n]*oh\n")
       term:say("/slow")
@@ -134,7 +125,7 @@ describe("in the terminal", function()
             while true do pcall(wait_for, "never") end
           end })]])
         start({ "a.lua" }):say("Go")
-        wait_for_file("waits")
+        t:wait_for_file("waits")
         leave()
         term:wait_dead()
         assert.truthy(term:screen():find("it does not stop", 1, true), term:screen())
@@ -169,7 +160,7 @@ describe("in the terminal", function()
     term:keys("C-c")
     term:wait_answer("(stopped)")
     term:say("!touch runs; while [ ! -e go ]; do sleep 0.05; done")
-    wait_for_file("runs")
+    t:wait_for_file("runs")
     term:keys("C-c")
     term:wait_answer("it goes on as background task")
     t.place:write("go", "")
@@ -192,10 +183,11 @@ describe("in the terminal", function()
   end)
 
   it("lines behind a command that has to wait keep their order", function()
-    t:script({ tools = { { name = "bash", input = { command = WAITS } } } }, { text = "Done." },
+    t:script({ tools = { { name = "bash", input = { command = case.WAITS } } } },
+      { text = "Done." },
       { text = "Third." })
     start({ width = 100 }):say("Go")
-    wait_for_file("runs")
+    t:wait_for_file("runs")
     term:say("with the next call")
     term:wait_for("» with the next call %(goes along with the next call%)")
     term:say("!echo mine")
@@ -231,8 +223,8 @@ describe("in the terminal", function()
       words[i] = tmux.quote(word)
     end
     t.place:write("run.sh", "PS1='shell$ '\nrun() { " .. table.concat(words, " ") .. "; }\n")
-    term = interactive.wrap(tmux.start({ cwd = t.place.work, env = { TERM = "screen" },
-      command = { "bash", "--noprofile", "--rcfile", "run.sh", "-i" } }))
+    term = interactive.run(t, { env = { TERM = "screen" },
+      command = { "bash", "--noprofile", "--rcfile", "run.sh", "-i" } })
     term:wait_for("shell%$ *$")
     term:say("run; echo status=$?")
     term:wait_for("\n> *$")
@@ -261,10 +253,11 @@ describe("in the terminal", function()
     end)
 
     it("stops it while it works, and fg goes on", function()
-      t:script({ tools = { { name = "bash", input = { command = WAITS } } } }, { text = "Done." })
+      t:script({ tools = { { name = "bash", input = { command = case.WAITS } } } },
+        { text = "Done." })
       start_from_shell()
       term:say("Go")
-      wait_for_file("runs")
+      t:wait_for_file("runs")
       term:wait_for("bash touch[^\n]*> *$")
       term:keys("C-z")
       term:wait_for("Stopped.*shell%$ *$")
@@ -288,7 +281,7 @@ describe("in the terminal", function()
       t:program("ed-it", "#!/bin/sh\n" .. script)
       start_from_shell({ EDITOR = t.place.work .. "/bin/ed-it", VISUAL = " " })
       term:say("/edit")
-      wait_for_file("edits")
+      t:wait_for_file("edits")
     end
 
     it("can be suspended, and goes on with fg", function()
@@ -334,16 +327,16 @@ describe("in the terminal", function()
       t:script({ text = "Said " .. NASTY, tools = { { name = "x" .. NASTY, input = {} } } },
         { text = "Ended " .. NASTY }, { fault = { status = 400, message = "No " .. NASTY } })
       for _, seen in ipairs({ "Ended", "No" }) do
-        term = interactive.wrap(tmux.start({ cwd = t.place.work, command = t.place:words({
-          "--verbose", "-p", "Go", server = t.server, env = { TERM = "screen" } }) }))
+        term = interactive.run(t, { command = t.place:words({
+          "--verbose", "-p", "Go", server = t.server, env = { TERM = "screen" } }) })
         term:wait_dead()
         assert.falsy(raw_screen():find("\27", 1, true), raw_screen())
         assert.truthy(term:screen():find(seen, 1, true), term:screen())
         term:close()
       end
       t.place:write("bad.lua", 'error("raised " .. ' .. ("%q"):format(NASTY) .. ", 0)")
-      term = interactive.wrap(tmux.start({ cwd = t.place.work, command = t.place:words({
-        "bad.lua", server = t.server, env = { TERM = "screen" } }) }))
+      term = interactive.run(t, { command = t.place:words({
+        "bad.lua", server = t.server, env = { TERM = "screen" } }) })
       assert.equal(1, term:wait_dead())
       assert.truthy(term:screen():find("agenthost: bad.lua: raised", 1, true), term:screen())
       assert.falsy(raw_screen():find("\27", 1, true), raw_screen())
@@ -377,10 +370,10 @@ describe("in the terminal", function()
 
     it("a task's command, in the status line and in its end", function()
       t:script({ tools = { { name = "background_run", input = { command = "true #" .. NASTY } } } },
-        { tools = { { name = "bash", input = { command = WAITS .. " #" .. NASTY } } } },
+        { tools = { { name = "bash", input = { command = case.WAITS .. " #" .. NASTY } } } },
         { text = "Fine." }, { text = "Fine." })
       start({ env = { NO_COLOR = "1" } }):say("Go")
-      wait_for_file("runs")
+      t:wait_for_file("runs")
       term:wait_for("bash touch runs[^\n]*> *$")
       check_clean()
       t.place:write("go", "")

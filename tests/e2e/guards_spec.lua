@@ -13,10 +13,6 @@ describe("plugin code", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 

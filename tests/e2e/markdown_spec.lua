@@ -1,8 +1,7 @@
 -- Replies in Markdown, streamed in small pieces, in a real terminal.
 local case = require("support.case")
+local interactive = require("support.interactive")
 local tmux = require("support.tmux")
-
-local SLOW <const> = 30 -- seconds; machines are noisy
 
 local REPLY <const> = [[
 # What I *found*
@@ -81,27 +80,16 @@ describe("a reply in Markdown", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 
   local function ask(width, env)
     env = env or {}
     env.TERM = env.TERM or "screen"
-    term = tmux.start({ command = t.place:words({ server = t.server, env = env }),
-      cwd = t.place.work, width = width, height = 40 })
-    term:wait_for("\n> *$", SLOW)
-    term:type("Go")
-    term:keys("Enter")
-  end
-
-  local function wait_answer(text)
-    return term:wait_for(function(screen)
-      return screen:find(text, 1, true) and screen:find("\n> *$")
-    end, SLOW)
+    term = interactive.run(t, { command = t.place:words({ server = t.server, env = env }),
+      width = width, height = 40 })
+    term:wait_for("\n> *$")
+    term:say("Go")
   end
 
   -- What stands between the question and the prompt.
@@ -113,7 +101,7 @@ describe("a reply in Markdown", function()
     it("is rendered as it comes, at " .. width .. " columns", function()
       t:serve({ text = REPLY, wire = { delta = 3, event_delay = 0.002 } })
       ask(width)
-      local screen = wait_answer("forty columns.")
+      local screen = term:wait_answer("forty columns.")
       assert.equal(expected, answer(screen))
       local raw = tmux.run(("tmux -L %s capture-pane -p -e -t main"):format(term.socket))
       assert.truthy(raw:find("\27[1mbuild", 1, true), raw)
@@ -125,26 +113,26 @@ describe("a reply in Markdown", function()
     t:serve({ text = "The first words of a long paragraph come " .. ("soon "):rep(300),
       wire = { delta = 5, event_delay = 0.1 } })
     ask(80)
-    term:wait_for("\nThe first words of a long paragraph come soon", SLOW)
+    term:wait_for("\nThe first words of a long paragraph come soon")
     local screen = term:screen()
     assert.is_true(case.count(screen, "soon") < 200, screen)
     term:keys("C-c")
-    wait_answer("(stopped)")
+    term:wait_answer("(stopped)")
   end)
 
   it("shows all that came when it is stopped, what was held back included", function()
     t:script({ text = "The first words come and then **something that is never closed "
       .. ("soon "):rep(300), wire = { delta = 5, event_delay = 0.03 } }, { text = "Next answer." })
     ask(80)
-    term:wait_for("\nThe first words come and then", SLOW)
+    term:wait_for("\nThe first words come and then")
     for _ = 1, 60 do -- some more comes, of which nothing shows
       assert.falsy(term:screen():find("something", 1, true))
     end
     term:keys("C-c")
-    local shown = wait_answer("(stopped)"):match("\n> Go\n(.-)%s*%(stopped%)"):gsub("%s+", " ")
+    local shown = term:wait_answer("(stopped)"):match("\n> Go\n(.-)%s*%(stopped%)"):gsub("%s+", " ")
     term:type("Go on")
     term:keys("Enter")
-    wait_answer("Next answer.")
+    term:wait_answer("Next answer.")
     local came = t.server.requests()[2].body.messages[2].content[1].text
     assert.equal(came:gsub("%s+$", ""), shown)
     assert.truthy(shown:find("and then **some", 1, true), shown)
@@ -153,7 +141,7 @@ describe("a reply in Markdown", function()
   it("is shown as it is with NO_COLOR", function()
     t:serve({ text = REPLY, wire = { delta = 50 } })
     ask(100, { NO_COLOR = "1" })
-    local screen = wait_answer("forty columns.")
+    local screen = term:wait_answer("forty columns.")
     assert.truthy(screen:find("# What I *found*\n\nThe **build** fails", 1, true), screen)
     assert.truthy(screen:find("| --- | ---: | --- |", 1, true), screen)
   end)

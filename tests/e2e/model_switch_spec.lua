@@ -12,10 +12,6 @@ describe("/model", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     local refused
     for _, entry in ipairs(other.log()) do
       refused = refused or entry.kind == "rejected" and entry.message

@@ -1,9 +1,8 @@
 -- Permissions as users meet them: in scripts, and as questions on a real terminal.
 local case = require("support.case")
+local interactive = require("support.interactive")
 local json = require("agenthost.json")
 local tmux = require("support.tmux")
-
-local SLOW <const> = 30 -- seconds; machines are noisy
 
 local t, term
 
@@ -13,10 +12,6 @@ before_each(function()
 end)
 
 after_each(function()
-  if term then
-    term:close()
-    term = nil
-  end
   t:finish()
 end)
 
@@ -273,8 +268,8 @@ describe("on a terminal a question", function()
     opts = opts or {}
     opts.server = t.server
     opts.env = { TERM = opts.TERM or "screen", NO_COLOR = "1" }
-    term = tmux.start({ command = t.place:words(opts), cwd = t.place.work, width = opts.width })
-    term:wait_for("\n> *$", SLOW)
+    term = interactive.run(t, { command = t.place:words(opts), width = opts.width })
+    term:wait_for("\n> *$")
   end
 
   local function say(text)
@@ -285,13 +280,13 @@ describe("on a terminal a question", function()
   local function wait_question(text)
     return term:wait_for(function(screen)
       return screen:find(text, 1, true) and screen:find("\ny/n%?[^\n]*$")
-    end, SLOW)
+    end)
   end
 
   local function wait_answer(text)
     return term:wait_for(function(screen)
       return screen:find(text, 1, true) and screen:find("\n> *[^\n]*$")
-    end, SLOW)
+    end)
   end
 
   it("shows exactly what will run; yes runs it once", function()
@@ -334,7 +329,7 @@ describe("on a terminal a question", function()
     say("r use make")
     wait_question("│ two")
     say("r")
-    term:wait_for("\nreason: *$", SLOW)
+    term:wait_for("\nreason: *$")
     say("not today")
     wait_answer("End.")
     assert.equal("Permission denied: the user said no: use make", results(2)[1].content)
@@ -375,15 +370,15 @@ describe("on a terminal a question", function()
       { text = "End." })
     start()
     say("Go")
-    term:wait_for("wait", SLOW)
+    term:wait_for("wait")
     say("y")
     term:type("y half")
     wait_question("│ touch made")
     term:keys("Enter")
-    term:wait_for("y/n%? *\n.*y/n%? *$", SLOW)
+    term:wait_for("y/n%? *\n.*y/n%? *$")
     assert.is_nil(t.place:read("made"))
     say("n")
-    term:wait_for("End%.\n> y half$", SLOW)
+    term:wait_for("End%.\n> y half$")
     local content = t.server.requests()[2].body.messages[3].content
     assert.same({ "tool_result", "text" }, { content[1].type, content[2].type })
     assert.equal("y", content[2].text) -- it was for the model
@@ -416,9 +411,9 @@ describe("on a terminal a question", function()
     t.place:write("go", "")
     assert(tmux.eventually(function()
       return t.place:run({ "tasks", server = false }).stdout:find("completed", 1, true)
-    end, SLOW))
+    end))
     term:type("n")
-    term:wait_for("\ny/n%? n$", SLOW)
+    term:wait_for("\ny/n%? n$")
     assert.is_nil(t.place:read("made"))
     term:keys("Enter")
     wait_answer("End.")
@@ -451,14 +446,14 @@ describe("on a terminal a question", function()
     say("Go")
     wait_question("│ touch made")
     term:keys("C-d")
-    assert(tmux.eventually(function() return not term:alive() end, SLOW), term:screen())
+    assert(tmux.eventually(function() return not term:alive() end), term:screen())
     assert.is_nil(t.place:read("made"))
   end)
 
   it("is all that the lesson's first exercise needs, as typed", function()
-    term = tmux.start({ cwd = t.place.work, command = t.place:words({ "--model", "scripted/demo",
+    term = interactive.run(t, { command = t.place:words({ "--model", "scripted/demo",
       env = { TERM = "screen", NO_COLOR = "1" } }) })
-    term:wait_for("\n> *$", SLOW)
+    term:wait_for("\n> *$")
     say("Run `sleep 5 && echo done` in the background, then create a file while it runs")
     wait_question("│ sleep 5 && echo done")
     say("y")

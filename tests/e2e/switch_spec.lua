@@ -11,10 +11,6 @@ describe("in the terminal", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 
@@ -22,8 +18,6 @@ describe("in the terminal", function()
     term = interactive.start(t, opts)
     return term
   end
-
-  local WAITS <const> = "touch runs; while [ ! -e go ]; do sleep 0.05; done; echo went"
 
   it("says how to come back, when there is something to come back to", function()
     t:serve({ text = "Hi." })
@@ -100,7 +94,7 @@ describe("in the terminal", function()
   end)
 
   it("tasks of a session that was left go on, and are told of when it comes back", function()
-    t:script({ tools = { { name = "background_run", input = { command = WAITS } } } },
+    t:script({ tools = { { name = "background_run", input = { command = case.WAITS } } } },
       { text = "Started." }, { when = { last_user_contains = "completed: went" }, text = "Told." })
     start({ width = 100 }):say("Go")
     term:wait_answer("Started.")
@@ -116,7 +110,7 @@ describe("in the terminal", function()
   end)
 
   it("tasks of a session that was left are named at the end", function()
-    t:script({ tools = { { name = "background_run", input = { command = WAITS } } } },
+    t:script({ tools = { { name = "background_run", input = { command = case.WAITS } } } },
       { text = "Started." })
     start({ width = 100 }):say("Go")
     term:wait_answer("Started.")
@@ -164,7 +158,8 @@ describe("in the terminal", function()
   end)
 
   it("Ctrl-D while it works leaves afterwards, and says so", function()
-    t:script({ tools = { { name = "bash", input = { command = WAITS } } } }, { text = "Done." })
+    t:script({ tools = { { name = "bash", input = { command = case.WAITS } } } },
+      { text = "Done." })
     start():say("Go")
     assert(tmux.eventually(function() return t.place:read("runs") end, 30))
     term:keys("C-d")

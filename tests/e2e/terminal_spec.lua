@@ -1,7 +1,6 @@
 -- Living with the interactive program: steering, stopping, commands, files, long messages.
 local case = require("support.case")
 local interactive = require("support.interactive")
-local tmux = require("support.tmux")
 
 describe("in the terminal", function()
   local t, term
@@ -11,10 +10,6 @@ describe("in the terminal", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 
@@ -23,18 +18,12 @@ describe("in the terminal", function()
     return term
   end
 
-  local function wait_for_file(path)
-    assert(tmux.eventually(function() return t.place:read(path) end, 30), path)
-  end
-
-  local WAITS <const> = "touch runs; while [ ! -e go ]; do sleep 0.05; done; echo went"
-
   describe("a line that is typed while the agent works", function()
     it("reaches the model with its next call, behind the tool's result", function()
-      t:script({ tools = { { name = "bash", input = { command = WAITS } } } },
+      t:script({ tools = { { name = "bash", input = { command = case.WAITS } } } },
         { when = { last_user_contains = "more salt" }, text = "With salt." })
       start():say("Cook")
-      wait_for_file("runs")
+      t:wait_for_file("runs")
       term:say("more salt")
       term:wait_for("» more salt")
       t.place:write("go", "")
@@ -76,7 +65,7 @@ describe("in the terminal", function()
   end)
 
   it("shows what runs, for how long, and how many tasks", function()
-    t:script({ tools = { { name = "background_run", input = { command = WAITS } } } },
+    t:script({ tools = { { name = "background_run", input = { command = case.WAITS } } } },
       { tools = { { name = "bash",
         input = { command = "until [ -e two ]; do sleep 0.05; done" } } } },
       { text = "Done." })
@@ -166,7 +155,7 @@ describe("in the terminal", function()
   end)
 
   it("knows its commands", function()
-    t:script({ tools = { { name = "background_run", input = { command = WAITS } } } },
+    t:script({ tools = { { name = "background_run", input = { command = case.WAITS } } } },
       { text = "Started." })
     start():say("/help")
     local screen = term:wait_answer("/quit")
@@ -221,11 +210,11 @@ describe("in the terminal", function()
   it("notices that wait for the next line do not wake it", function()
     t.place:write("a.lua", [[return require("agenthost.agent").new({
       plugins = { "background" }, on_notice = "hold" })]])
-    t:script({ tools = { { name = "background_run", input = { command = WAITS } } } },
+    t:script({ tools = { { name = "background_run", input = { command = case.WAITS } } } },
       { text = "Started." }, { when = { last_user_contains = "completed: went" }, text = "Told." })
     start({ "a.lua" }):say("Go")
     term:wait_answer("Started.")
-    wait_for_file("runs")
+    t:wait_for_file("runs")
     t.place:write("go", "")
     term:wait_for("\n> *$") -- no task runs
     assert.equal(2, #t.server.requests())
@@ -234,10 +223,10 @@ describe("in the terminal", function()
   end)
 
   it("works on 40 columns, resized while it works, with wide characters", function()
-    t:script({ tools = { { name = "bash", input = { command = WAITS } } } },
+    t:script({ tools = { { name = "bash", input = { command = case.WAITS } } } },
       { text = "完了しました。すべてのテストが成功しました。おめでとうございます。" })
     start({ width = 100 }):say("テスト")
-    wait_for_file("runs")
+    t:wait_for_file("runs")
     term:wait_for("bash touch")
     term:resize(40, 20)
     term:type("次の")

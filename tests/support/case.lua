@@ -10,20 +10,30 @@ local fake = require("support.fake")
 local json = require("agenthost.json")
 local program = require("support.program")
 local sys = require("agenthost.sys")
+local tmux = require("support.tmux")
 
 local M = {}
+
+local FILE <const> = 30 -- seconds that `wait_for_file` waits
 
 ---@class support.case.Case
 ---@field place support.program.Place
 ---@field server? support.fake.Server
 ---@field refusals_expected? boolean
 ---@field models? table that the server lists, if not its usual one
+---@field owned { close: fun(self) }[] what `finish` closes
 local Case = {}
 Case.__index = Case
 
 ---@return support.case.Case
 function M.new()
-  return setmetatable({ place = program.place() }, Case)
+  return setmetatable({ place = program.place(), owned = {} }, Case)
+end
+
+--- Takes something that is to be closed when the test ends. Returns it.
+function Case:own(handle)
+  table.insert(self.owned, handle)
+  return handle
 end
 
 --- Starts the server. Rules with `times = 1` are used one after the other.
@@ -140,9 +150,22 @@ function Case:program(name, text)
   return self.place.work .. "/bin:/usr/local/bin:/usr/bin:/bin"
 end
 
+--- A command that says with a file `runs` that it has begun, and goes on when there is a file `go`.
+M.WAITS = "touch runs; while [ ! -e go ]; do sleep 0.05; done; echo went"
+
+--- Waits until there is a file in the place, and returns what is in it.
+---@param path string
+---@return string content
+function Case:wait_for_file(path)
+  return assert(tmux.eventually(function() return self.place:read(path) end, FILE), path)
+end
+
 --- Ends the test: see above.
 function Case:finish()
   local refused
+  for _, handle in ipairs(self.owned) do
+    handle:close()
+  end
   if self.server then
     for _, entry in ipairs(self.server.log()) do
       if entry.kind == "rejected" and not self.refusals_expected then

@@ -39,7 +39,16 @@ function M.at_prompt(screen)
   return (screen:match("[^\n]*$"):gsub("^%d+ tasks? running ", "")):find("^> *$") ~= nil
 end
 
---- Starts it and waits for its prompt.
+--- A command in a terminal that is closed when the test ends.
+---@param t support.case.Case
+---@param opts support.tmux.Options
+---@return support.interactive.Terminal
+function M.run(t, opts)
+  opts.cwd = opts.cwd or t.place.work
+  return M.wrap(t:own(tmux.start(opts)))
+end
+
+--- Starts it and waits for its prompt; the terminal is closed when the test ends.
 ---@param t support.case.Case
 ---@param opts? table of Place:words; also width and env
 ---@return support.interactive.Terminal
@@ -48,10 +57,8 @@ function M.start(t, opts)
   opts.server = t.server
   opts.env = opts.env or {}
   opts.env.TERM = opts.env.TERM or "screen"
-  local session = tmux.start({
-    command = t.place:words(opts), cwd = t.place.work, width = opts.width, height = opts.height,
-  })
-  local self = M.wrap(session)
+  local self = M.run(t, { command = t.place:words(opts), width = opts.width,
+    height = opts.height })
   self:wait_for(M.at_prompt)
   return self
 end
