@@ -6,6 +6,7 @@ local conversation = require("agenthost.conversation")
 local defaults = require("agenthost.defaults")
 local inbox = require("agenthost.inbox")
 local json = require("agenthost.json")
+local kept = require("agenthost.kept")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
 local plugins = require("agenthost.plugins")
@@ -294,9 +295,10 @@ function M.new(opts)
   self.plugins = plugins.new(self)
   self.tools.events = self.plugins.events
   self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
-    function(line) self:warn(line) end)
+    function(line) self:warn(line) end, function(call) self:keep(kept.call, call) end)
   self.tools.jobs = self.tool_jobs
   self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
+  self.inbox.on_drop = function(notice) self:keep(kept.drop, notice) end
   open_workspace(self, option(opts, "cwd", sys.cwd()))
   open_session(self, option(opts, "session"))
   overrides.session = nil -- one agent has it

@@ -89,22 +89,25 @@ function Run:interrupt()
   return true
 end
 
--- The ids of the tasks whose ends are in flight.
-local function ends_in_flight(self)
+-- What is in flight, for the line of the message that tells it: the ids of tasks that have ended,
+-- and the keys of other notices.
+local function in_flight(self)
   local ids = {}
   for _, notice in ipairs(self.queue:in_flight()) do
     if notice.kind == "task" or notice.kind == "earlier" then
       ids[#ids + 1] = notice.task
+    else
+      ids[#ids + 1] = notice.key
     end
   end
   return ids
 end
 
---- Appends a user message that tells the ends which are in flight in the queue. They are
+--- Appends a user message that tells the notices which are in flight in the queue. They are
 --- acknowledged when it is on disk, and go back when it cannot be written. Their ids stand in the
 --- same line: should the host die in between, the next one knows that they were told.
 function Run:append_and_ack(blocks)
-  local ids = ends_in_flight(self)
+  local ids = in_flight(self)
   self.telling = #ids > 0 and ids or nil
   local ok, err = pcall(self.conversation.append, self.conversation, "user", blocks)
   self.telling = nil

@@ -1,5 +1,7 @@
 --- The tasks of an agent, and what its tools get in hand.
 local defaults = require("agenthost.defaults")
+local kept = require("agenthost.kept")
+local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 
 ---@class agenthost.AgentTasks
@@ -43,7 +45,7 @@ function Tasks:owed()
   return #self:pending_tasks() + self.tool_jobs.count
 end
 
---- Puts a notice into the agent's queue.
+--- Puts a notice into the agent's queue, and into the session file until it is told.
 ---@param text string
 ---@param fields? table more of the notice; `kind` is "plugin" unless given
 ---@return integer? seq nil, message, code when the queue is full
@@ -52,7 +54,20 @@ function Tasks:notify(text, fields)
   for name, value in pairs(fields or {}) do
     one[name] = value
   end
-  return self.queue:push(one)
+  one.key = sys.random_hex(4)
+  local seq, message, code = self.queue:push(one)
+  if seq then
+    self:keep(kept.note, one)
+  end
+  return seq, message, code
+end
+
+-- Writes to the session file by a function of kept.lua; a full disk holds up nobody.
+function Tasks:keep(write, ...)
+  local ok, message = pcall(write, self.session, ...)
+  if not ok then
+    self:emit({ type = "log", text = message })
+  end
 end
 
 --- Runs a command as a task of this agent. Options as in `task.run`; `notify` is off unless given.

@@ -144,6 +144,7 @@ defaults.session = {
   lock_patience = 0.5, -- how long a session that another host holds is tried
   settle = 4, -- how long a dead host's supervisor may take to note the ends of its tasks
   watch = 0.5, -- between looks at tasks that have outlived their host
+  notices = 100, -- of plugins, that were not told, when a session is resumed; the newest ones
   table = 20, -- tasks that the model is told of when a session is resumed
   recap = 6, -- messages that are shown when a session is resumed
 }

@@ -263,7 +263,7 @@ function Earlier.table(tasks)
 end
 
 --- Puts into the queue what the model is to be told when the session goes on: ends that no message
---- holds, and a table of the tasks. Only the first time.
+--- holds, other notices that were not told, and a table of the tasks. Only the first time.
 function Earlier:introduce()
   if self.introduced then
     return
@@ -275,6 +275,9 @@ function Earlier:introduce()
       news = true
       self:push(task)
     end
+  end
+  for _, notice in ipairs(self.notices) do
+    self.queue:push(notice)
   end
   local tasks = self:tasks()
   if news and #tasks > 0 then
@@ -353,6 +356,7 @@ function M.new(dir, queue, told)
     update = ledger.follow(path),
     watching = false,
     introduced = false,
+    notices = {}, -- that are no task's end, and were not told
   }, Earlier)
   for _, record in ipairs(self.update()) do
     add(self, record)

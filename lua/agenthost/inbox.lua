@@ -19,6 +19,7 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 
 ---@class agenthost.Inbox
 ---@field earlier? agenthost.Earlier the tasks of earlier hosts, which have something to tell, too
+---@field on_drop fun(notice: table) told of each that is dropped, but for ends of tasks
 ---@field wanted boolean the user has said something that asks for a run
 ---@field changed table an event for `async.wait_any`: the user has said something
 local Inbox = {}
@@ -46,6 +47,7 @@ function M.new(queue, policy, emit, events)
     policy = policy or "wake",
     emit = emit,
     events = events,
+    on_drop = function() end,
     said = {}, -- blocks of the user's
     taken = {}, -- those of them that are being written
     notices = {}, -- { notice, verdict, time } in flight in the queue
@@ -93,10 +95,12 @@ local function judge(self, notice)
   return verdict
 end
 
--- An end that is dropped counts as told. (The queue does this for tasks of this host.)
+-- What is dropped counts as told. (The queue does this for tasks of this host.)
 local function forget(self, notice)
   if self.earlier and notice.kind == "task" then
     self.earlier:delivered({ notice.task })
+  elseif notice.key then
+    self.on_drop(notice)
   end
 end
 

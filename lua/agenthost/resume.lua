@@ -8,6 +8,7 @@ local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
 local earlier = require("agenthost.earlier")
 local json = require("agenthost.json")
+local kept_notices = require("agenthost.kept")
 local session = require("agenthost.session")
 
 local M = {}
@@ -19,7 +20,10 @@ local UNREADABLE <const> = "[What was said here could not be read from the sessi
 
 ---@class agenthost.Restored
 ---@field pieces agenthost.Piece[] a valid conversation
----@field told table<string, boolean> ids of tasks whose end one of the messages holds
+---@field told table<string, boolean> ids of tasks whose end one of the messages holds, and keys of
+---  other notices
+---@field notices table[] those that are no task's end; see kept.lua
+---@field calls table<string, string> names of tools whose calls in the background have not ended
 ---@field open_results? table[] results that have to follow the last message
 ---@field notes string[] lines for people: what could not be taken over
 ---@field unreadable? integer messages that are none
@@ -74,7 +78,8 @@ end
 --- What is not here is passed over. One that stands for what was said before it (a summary) puts
 --- other pieces into `restored.pieces`.
 ---@type table<string, fun(restored: agenthost.Restored, entry: table, line: string, gap?: boolean)>
-M.readers = {}
+M.readers = { notice = kept_notices.readers.notice, dropped = kept_notices.readers.dropped,
+  call = kept_notices.readers.call }
 
 function M.readers.message(restored, entry, line, after_gap)
   if not M.is_message(entry.message) then
@@ -229,7 +234,7 @@ end
 ---@param records agenthost.SessionRecord[]
 ---@return agenthost.Restored
 function M.restore(records)
-  local restored = { pieces = {}, told = {}, notes = {} }
+  local restored = { pieces = {}, told = {}, notices = {}, calls = {}, notes = {} }
   local gap
   for _, record in ipairs(records) do
     gap = gap or record.after_gap
@@ -280,6 +285,7 @@ function M.into(agent, id, on_append)
     agent.conversation:append("user", restored.open_results)
     agent.earlier.interrupted = true
   end
+  agent.earlier.notices = kept_notices.left(opened, restored)
   agent.earlier:watch()
   note_tasks(agent)
 end

@@ -21,9 +21,11 @@ local M = {}
 
 ---@param notify fun(text: string, fields: table): integer?, string? as agent.notify
 ---@param warn fun(line: string)
+---@param on_start fun(call: agenthost.ToolJob)
 ---@return agenthost.ToolJobs
-function M.new(notify, warn)
-  return setmetatable({ notify = notify, warn = warn, running = {}, count = 0 }, Jobs)
+function M.new(notify, warn, on_start)
+  return setmetatable({ notify = notify, warn = warn, on_start = on_start, running = {},
+    count = 0 }, Jobs)
 end
 
 local function as_text(content)
@@ -44,7 +46,7 @@ function Jobs:finish(one, content, is_error)
     return
   end
   local ok, message = self.notify(("%s %s %s: %s"):format(one.id, one.name,
-    is_error and "failed" or "is done", as_text(content)), { kind = "call" })
+    is_error and "failed" or "is done", as_text(content)), { kind = "call", call = one.id })
   if not ok then
     self.warn(("what %s %s returned is lost: %s"):format(one.id, one.name, message))
   end
@@ -65,6 +67,7 @@ function Jobs:start(name, summary, fn)
   local one = { id = "call-" .. assert(sys.random_hex(3)), name = name, summary = summary,
     since = sys.now() }
   self.running[one.id], self.count = one, self.count + 1
+  self.on_start(one)
   one.job = async.spawn(function()
     one.begun = true
     local ok, content, is_error = pcall(fn)

@@ -120,4 +120,65 @@ describe("a notice in a headless run", function()
     assert.equal("Told.\n", result.stdout)
     assert.equal(0, result.code)
   end)
+
+  describe("of a plugin", function()
+    local PLUGIN <const> = [[
+local async = require("agenthost.async")
+local function tool(name, run, background)
+  return { name = name, description = "d", permission = "none", background = background, run = run }
+end
+return {
+  tool("tell", function(_, ctx) ctx.notify("news of a plugin") return "ok" end),
+  tool("deploy", function() async.sleep(600) end, true),
+  tool("quick", function() return "quickly done" end, true),
+} ]]
+    local CALLS <const> = { { name = "tell", input = {} }, { name = "deploy", input = {} },
+      { name = "quick", input = {} } }
+
+    local function start(policy, more)
+      t.place:write("told.lua", PLUGIN)
+      t.place:write("a.lua", ([[
+return require("agenthost.agent").new{ plugins = { "shell", "./told.lua" }, on_notice = %s }
+]]):format(policy))
+      local calls = table.move(CALLS, 1, #CALLS, 1, {})
+      calls[#calls + 1] = more
+      t:script({ tools = calls }, { text = "Next." })
+    end
+
+    local function assert_told(request, times)
+      assert.equal(times, said(request, "news of a plugin"))
+      assert.equal(times, said(request, "quick is done: quickly done"))
+      assert.equal(times, said(request, "deploy did not end: agenthost stopped while it ran"))
+    end
+
+    it("outlives a host that is killed, and is told once", function()
+      start('"wake"', { name = "bash", input = { command = "touch runs; exec sleep 600" } })
+      local running = t:start({ "a.lua", "-p", "One" })
+      t:wait_for_file("runs")
+      running:signal("KILL")
+      running:wait()
+      run("Two", "--continue")
+      run("Three", "--continue")
+      local requests = t.server.requests()
+      assert.equal(3, #requests)
+      assert_told(requests[2], 1)
+      assert_told(requests[3], 1)
+    end)
+
+    it("that waits at the end is told when the session goes on", function()
+      start('"hold"')
+      run("One", "--wait-tasks", "0")
+      run("Two", "--continue")
+      local requests = t.server.requests()
+      assert.equal(1, said(requests[#requests], "deploy failed: Cancelled"))
+    end)
+
+    it("that is dropped is told to nobody, also by the next host", function()
+      start('"drop"')
+      run("One", "--wait-tasks", "0")
+      run("Two", "--continue")
+      local requests = t.server.requests()
+      assert.equal(0, said(requests[#requests], "news of a plugin"))
+    end)
+  end)
 end)
