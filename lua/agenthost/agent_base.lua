@@ -36,6 +36,7 @@ local usage = require("agenthost.usage")
 ---@field system string the system prompt
 ---@field prompt_parts agenthost.PromptPart[] what it is made of; see prompt.show
 ---@field notes string[] lines for the user: what of the instruction files was left out, and why
+---@field state_dir? string|false see plugin_state.open
 ---@field usage agenthost.Usage tokens and cost of its model calls
 ---@field max_budget_usd? number what they may cost
 ---@field permission agenthost.Permission what its tools may do
@@ -72,7 +73,8 @@ M.OPTIONS = known
 local overrides = {}
 
 --- For cli.lua, tests and checks: values that every agent made from now on gets in place of its
---- own; also `session_dir` (where its session goes) and `settings` (in place of the user's file).
+--- own; also `session_dir` (where its session goes), `state_dir` (see plugin_state.open) and
+--- `settings` (in place of the user's file).
 ---@param values table
 function M.override(values)
   overrides = values
@@ -181,6 +183,7 @@ local function set_simple(self, opts)
   self.max_tokens = option(opts, "max_tokens", defaults.run.max_tokens)
   self.max_budget_usd = option(opts, "max_budget_usd")
   self.extra, self.tool_choice = opts.extra, opts.tool_choice
+  self.state_dir = overrides.state_dir
   self.made_with = opts
 end
 

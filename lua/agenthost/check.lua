@@ -152,7 +152,18 @@ local function name_of(spec)
   return type(value) == "string" and value or "(inline)"
 end
 
-local function check_tool(definition, report)
+-- The field of the input by which rules judge a call, by the tool's permission.
+local JUDGED_BY <const> = { read = "path", edit = "path", command = "command" }
+
+local function check_permission(tool, properties, tell)
+  local field = JUDGED_BY[tool.permission]
+  if field and not properties[field] then
+    tell("warning", ("its permission is '%s', but its input has no `%s`: rules cannot see what it "
+      .. "is about; a function can say so"):format(tool.permission, field))
+  end
+end
+
+local function check_tool(definition, tool, report)
   local function tell(severity, message)
     report(severity, ("tool '%s': %s"):format(definition.name, message))
   end
@@ -160,6 +171,8 @@ local function check_tool(definition, report)
     tell("warning", "its description is so short that a model cannot know when to use it")
   end
   check_schema.check(definition.input_schema, tell)
+  local properties = definition.input_schema.properties
+  check_permission(tool, type(properties) == "table" and properties or {}, tell)
 end
 
 -- The tools of one plugin or of the option `tools`, each with where it is from.
@@ -177,7 +190,7 @@ local function check_source(given, source, found, report)
       found[definition.name] = source
       table.insert(found, definition.name)
     end
-    check_tool(definition, report)
+    check_tool(definition, made.tools.by_name[definition.name].tool, report)
   end
   made:close()
 end
@@ -228,14 +241,14 @@ local function is_agent(value)
 end
 
 -- What is wrong with the script as a whole.
-local function check_result(value, wanted, problem, report)
+local function check_result(value, problem, report)
   if problem then
     return report("error", problem:find(NO_MODEL, 1, true)
       and "the script runs its agent itself; check wants a file that returns one" or problem)
   elseif not is_agent(value) then
-    local hint = value == nil and wanted and ": is `return` missing in front of agent.new?" or ""
-    return report("error", ("it has to return an agent (agent.new{...}), it returned a %s%s")
-      :format(type(value), hint))
+    return report("error", ("it has to return an agent (agent.new{...}), a plugin or a tool; it "
+      .. "returned %s"):format(value ~= nil and "a " .. type(value)
+      or "nothing: is `return` missing?"))
   end
   return true
 end
@@ -254,7 +267,8 @@ function M.run(path, opts)
   if not ok then
     report("error", user_settings)
   end
-  local overrides = { provider = idle_provider(), base_dir = base_dir, settings = {} }
+  local overrides = { provider = idle_provider(), base_dir = base_dir, settings = {},
+    state_dir = false }
   agent_base.override(overrides)
   local value, wanted, problem = load_script(path, opts and opts.args)
   if not wanted and type(value) == "table" and not is_agent(value) then
@@ -274,10 +288,12 @@ function M.run(path, opts)
     check_rule_names(wanted.permissions, names, report)
   end
   local errors = M.count(result, "error")
-  if errors == 0 and check_result(value, wanted, problem, report) then
+  if errors == 0 and check_result(value, problem, report) then
     result.prompt = measure(value)
-    for _, note in ipairs(value.notes) do
-      report("warning", note)
+    for _, part in ipairs(value.prompt_parts) do
+      if part.note then
+        report("warning", part.note)
+      end
     end
   end
   if is_agent(value) then

@@ -329,7 +329,7 @@ function Record:context()
   }
   return setmetatable(context, { __index = function(_, name)
     if name == "state" then
-      self.state = self.state or plugin_state.open(definition.name)
+      self.state = self.state or plugin_state.open(definition.name, agent.state_dir)
       return self.state.value
     end
   end, __newindex = function(_, name)

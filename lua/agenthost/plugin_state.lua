@@ -12,12 +12,12 @@ State.__index = State
 
 local M = {}
 
-local function path_of(name)
+local function path_of(name, dir)
   if not name:find("^[%w_-][%w_.-]*$") or #name > 100 then
     error(("a plugin that keeps a state needs a name of letters, digits, '_', '-' and '.', "
       .. "got '%s'"):format(name), 0)
   end
-  return ("%s/agenthost/plugins/%s.json"):format(assert(sys.xdg("state")), name)
+  return ("%s/%s.json"):format(dir or assert(sys.xdg("state")) .. "/agenthost/plugins", name)
 end
 
 -- The table in a file; a text that is no object is not overwritten by accident.
@@ -32,9 +32,13 @@ end
 
 --- The state of the plugin `name`; empty when there is none yet.
 ---@param name string
+---@param dir? string|false another directory, for tests; false: it is in memory only
 ---@return agenthost.PluginState state raises when it cannot be read
-function M.open(name)
-  local path = path_of(name)
+function M.open(name, dir)
+  if dir == false then
+    return setmetatable({ value = {} }, State)
+  end
+  local path = path_of(name, dir)
   local content, message, code = sys.read_file(path, defaults.plugin.max_state)
   if not content and code ~= "ENOENT" then
     error(("cannot read %s: %s"):format(path, message), 0)
@@ -47,6 +51,9 @@ end
 ---@return boolean? ok nil and a message when it cannot be written; the file is as it was
 ---@return string? message
 function State:flush()
+  if not self.path then
+    return true
+  end
   local ok, content = pcall(json.encode, self.value)
   if not ok then
     return nil, "ctx.state cannot be written as JSON: " .. tostring(content)

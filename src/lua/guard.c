@@ -196,6 +196,9 @@ static int guard_xpcall(lua_State *L)
     luaL_setmetatable(L, CALL);
     lua_rawgetp(L, LUA_REGISTRYINDEX, guard);
     lua_setiuservalue(L, -2, CALL_OUTER);
+    if (guard->current != NULL && guard->current->budget < call->budget) {
+        call->budget = guard->current->budget; /* no more than what it is called from */
+    }
     if (like != NULL && lua_isnil(L, 2)) {
         lua_getiuservalue(L, 1, CALL_OWNER);
     } else {

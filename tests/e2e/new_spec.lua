@@ -96,6 +96,9 @@ describe("agenthost check", function()
     { 'tools = { { name = "t", run = print } }', "error .*tool 't' needs a description" },
     { 'tools = { { name = "t", description = "short", run = print } }',
       "warning tool 't': its description is so short" },
+    { 'tools = { { name = "t", description = "What it is good for.", run = print, '
+      .. 'permission = "read", input = { file = "string" } } }',
+      "warning tool 't': its permission is 'read', but its input has no `path`" },
     { 'permissions = { allow = { "bash(" } }', "error permissions: allow: the rule 'bash%('" },
     { 'permissions = { deny = { "bahs(x)" } }, plugins = { "shell" }',
       "warning permissions: deny: 'bahs%(x%)' is for no tool of this agent; did you mean 'bash'" },
@@ -201,10 +204,17 @@ describe("agenthost check", function()
     assert.matches("^error a.lua:1: unexpected symbol", findings("return ]")[1]:gsub(
       t.place.work .. "/", ""), nil)
     assert.matches("^error .*a.lua:1: oh$", findings("error('oh')")[1])
-    assert.matches("returned a nil: is `return` missing", findings(
+    assert.matches("returned nothing: is `return` missing", findings(
       'require("agenthost.agent").new({})')[1])
     assert.matches("the script runs its agent itself", findings(
       'assert(require("agenthost.agent").new({}):run("hi"))')[1])
+  end)
+
+  it("takes what a plugin has to say for what it is, and leaves its state alone", function()
+    local lines = findings('return { name = "p", setup = function(ctx) ctx.note("hello") '
+      .. "ctx.state.count = (ctx.state.count or 0) + 1 end }")
+    assert.same({}, lines)
+    assert.is_nil(sys.stat(t.place.state .. "/agenthost/plugins"))
   end)
 
   it("takes a plugin or a tool alone", function()

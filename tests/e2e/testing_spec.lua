@@ -1,5 +1,6 @@
 -- `agenthost test`: what users write tests with.
 local case <const> = require("support.case")
+local sys <const> = require("agenthost.sys")
 
 local HEAD <const> = [[
 local testing = require("agenthost.testing")
@@ -337,5 +338,30 @@ describe("agenthost test", function()
     assert.matches("is not used %(plugins/mine.lua%)", result.stderr)
     assert.equal(0, run(text, "--trust-project").code)
     passes(text)
+  end)
+
+  it("gives the plugins of each test a state of its own", function()
+    t.place:write("p.lua", [[return { name = "counts", setup = function(ctx)
+      ctx.tool({ name = "count", description = "d", run = function()
+        ctx.state.n = (ctx.state.n or 0) + 1
+        return tostring(ctx.state.n)
+      end })
+    end }]])
+    passes([[
+      for _, name in ipairs({ "one", "two" }) do
+        it(name, function()
+          assert.equal("1", (testing.call("./p.lua")))
+          assert.equal("2", (testing.call("./p.lua")))
+        end)
+      end
+    ]])
+    assert.is_nil(sys.stat(t.place.state .. "/agenthost/plugins"))
+  end)
+
+  it("ends a file that never ends, and runs the others", function()
+    t.place:write("a_test.lua", "while true do end")
+    local out = fails('it("is the next", function() end)')
+    assert.matches("a_test.lua:1: it was stopped: it has run for 5.%d s without a wait", out)
+    assert.matches("ok    is the next\n", out)
   end)
 end)

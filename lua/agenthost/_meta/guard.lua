@@ -11,7 +11,8 @@ local guard = {}
 ---Like Lua's xpcall, under a budget: what runs longer than that without a wait gets an error, and when
 ---it goes on all the same, after a grace of half a second, one at every instruction until it is over.
 ---While a caught SIGINT, SIGTERM or SIGHUP waits the budget is half a second at most.
----@param budget number|agenthost.guard.Call  seconds; a call: as that
+---@param budget number|agenthost.guard.Call  seconds; a call: as that; no more than the budget of the
+---  call that it is made in
 ---@param owner any  whose code it is; nil with a call: as that
 ---@param handler fun(err: any): any  not called when memory runs out
 ---@param fn function

@@ -288,7 +288,8 @@ end
 ---@param place agenthost.testing.Place
 ---@return table overrides for agent_base.override
 function M.overrides(place)
-  return { session_dir = place.dir .. "/sessions", settings = {}, base_dir = place.base_dir,
+  return { session_dir = place.dir .. "/sessions", state_dir = place.dir .. "/state",
+    settings = {}, base_dir = place.base_dir,
     cwd = place:directory("workspace"),
     model = "scripted/" .. assert(package.searchpath("agenthost.testing.no_model", package.path)) }
 end

@@ -10,6 +10,7 @@ local assertions = require("agenthost.testing.assertions")
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local place = require("agenthost.testing.place")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 local time = require("agenthost.testing.time")
 
@@ -161,11 +162,7 @@ local function load_file(file)
         error(("'%s' is global: say local, tests do not share variables"):format(tostring(name)), 2)
       end }))
   end
-  local traceback
-  local ok, err = xpcall(chunk or function() error(problem, 0) end, function(err)
-    traceback = debug.traceback("", 2)
-    return err
-  end)
+  local ok, err, traceback = protect.call(file, chunk or function() error(problem, 0) end)
   loaded()
   if ok then
     return tests

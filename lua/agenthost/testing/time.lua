@@ -2,6 +2,7 @@
 --- `reactor.wait` and `sys.now`; async.lua and everything above know nothing of them.
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local guard = require("agenthost.guard")
 local reactor = require("agenthost.reactor")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -9,9 +10,7 @@ local task = require("agenthost.task")
 local M = {}
 
 local real_now <const>, real_wait <const> = sys.now, reactor.wait
-local create_coroutine <const> = coroutine.create
 local SLICE <const> = 0.05 -- seconds between looks whether a real command still runs
-local STEPS <const> = 100000 -- of the machine between two looks at the bound
 
 ---@class agenthost.testing.Clock
 ---@field base number
@@ -70,7 +69,6 @@ end
 local function restore()
   M.clock = nil
   sys.now, reactor.wait = real_now, real_wait
-  coroutine.create = create_coroutine -- luacheck: ignore 122
 end
 
 ---@class agenthost.testing.Outcome
@@ -78,43 +76,45 @@ end
 ---@field err any
 ---@field traceback? string
 
--- Stops a job that is late: first by an error inside it, then by going on without it.
-local function new_guard(bound)
-  local guard = { deadline = real_now() + bound, given_up = {},
+-- Stops a job that is late: first by an error inside it, then by going on without it. One that does
+-- not wait is stopped by the guard.
+local function new_bound(seconds)
+  local bound = { seconds = seconds, deadline = real_now() + seconds, given_up = {},
     message = ("it took longer than %g s (the option `timeout` of this test, or "
-      .. "defaults.testing.timeout)"):format(bound) }
-  function guard.look(job)
-    local late = real_now() - guard.deadline
-    if late >= 0 and not guard.told then
-      guard.told = true
-      guard.traceback = debug.traceback(job.co)
-      job:cancel(guard.message)
+      .. "defaults.testing.timeout)"):format(seconds) }
+  function bound.look(job)
+    local late = real_now() - bound.deadline
+    if late >= 0 and not bound.told then
+      bound.told = true
+      bound.traceback = debug.traceback(job.co)
+      job:cancel(bound.message)
     elseif late >= defaults.testing.grace then
-      async.notify(guard.given_up)
+      async.notify(bound.given_up)
     end
   end
-  return guard
+  return bound
 end
 
-local function watch(guard, job)
-  local function hook()
-    if real_now() > guard.deadline then
-      guard.told, guard.traceback = true, guard.traceback or debug.traceback("", 2)
-      error(guard.message, 0)
-    end
-  end
-  coroutine.create = function(fn) -- luacheck: ignore 122
-    local co = create_coroutine(fn)
-    debug.sethook(co, hook, "", STEPS)
-    return co
-  end
+local function watch(bound, job)
   reactor.wait = function(timeout)
-    guard.look(job())
-    local most = math.max(SLICE, guard.deadline - real_now())
+    bound.look(job())
+    local most = math.max(SLICE, bound.deadline - real_now())
     if M.clock then
       return fake_wait(M.clock, timeout, most)
     end
     return real_wait(math.min(timeout or most, most))
+  end
+end
+
+-- Runs a step. Code of plugins in it has the guard's own bound, as ever.
+local function run_bounded(bound, fn)
+  local ok, err = guard.xpcall(bound.seconds, "the test", function(err)
+    bound.traceback = bound.traceback or debug.traceback("", 2)
+    return err
+  end, fn)
+  bound.told = bound.told or not ok and real_now() >= bound.deadline
+  if not ok then
+    error(err, 0)
   end
 end
 
@@ -126,19 +126,14 @@ function M.run(steps)
   local outcomes = {}
   local ok, err = pcall(async.run, function()
     for i, step in ipairs(steps) do
-      local guard, job = new_guard(step.bound), nil
-      watch(guard, function() return job end)
-      job = async.spawn(step.fn)
+      local bound, job = new_bound(step.bound), nil
+      watch(bound, function() return job end)
+      job = async.spawn(run_bounded, bound, step.fn)
       repeat
-        local by = async.wait_any({ job, guard.given_up })
-      until job.done or by == guard.given_up
-      if job.done then
-        outcomes[i] = { ok = job.ok and not guard.told, err = job.results[2],
-          traceback = guard.traceback or job.traceback }
-        outcomes[i].err = guard.told and guard.message or outcomes[i].err
-      else
-        outcomes[i] = { ok = false, err = guard.message, traceback = guard.traceback }
-      end
+        local by = async.wait_any({ job, bound.given_up })
+      until job.done or by == bound.given_up
+      outcomes[i] = { ok = job.done and job.ok and not bound.told, traceback = bound.traceback,
+        err = (bound.told or not job.done) and bound.message or job.results[2] }
     end
     restore() -- what is left over is cleared away in real time
   end)

@@ -141,8 +141,8 @@ function M.run(words)
   report.finish(counts)
   if counts.passed + counts.failed == 0 then
     say(#files == 0 and "there are no tests: their files are called *_test.lua"
-      or "no test was run" .. (opts.filter and (": none has '%s' in its name"):format(opts.filter)
-        or ""))
+      or opts.filter and ("no test was run: none has '%s' in its name"):format(opts.filter)
+      or "these files hold no tests: it(name, function() ... end) is one")
     return 1
   end
   return counts.failed > 0 and 1 or 0
