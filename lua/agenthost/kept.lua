@@ -2,9 +2,9 @@
 --- session file until a message holds them: a host that dies has not forgotten what it was to tell.
 --- (The ends of tasks stand in the ledger.)
 ---
---- Entries: `notice` { notice }, which has a `key`; `dropped` { key }; and `call` { call, name } of a
---- call in the background that has begun, whose notice has `call`, too. The keys that a message holds
---- stand in its `told`.
+--- Entries: `notice` { notice }, which has a `key`; `dropped` { key }; and `call` { call, name } of
+--- a call in the background that has begun, whose notice has `call`, too. The keys that a message
+--- holds stand in its `told`.
 local defaults = require("agenthost.defaults")
 local sys = require("agenthost.sys")
 
