@@ -97,12 +97,13 @@ end
 
 -- What a tool has raised, as a result. Mistakes again and again switch it off.
 local function raised(entry, err, traceback, context)
-  context.log(("tool %s failed: %s%s"):format(entry.tool.name, tostring(err), traceback or ""))
-  local off = is_mistake(err) and entry.strikes:miss(err)
+  local said = tool_result.error_text(err)
+  context.log(("tool %s failed: %s%s"):format(entry.tool.name, said, traceback or ""))
+  local off = is_mistake(err) and entry.strikes:miss(said)
   if off and context.agent then
     context.agent:warn(off)
   end
-  return tool_result.content("Error: " .. tostring(err)), true
+  return tool_result.content("Error: " .. said), true
 end
 
 -- Runs one call. Returns content, is_error; never raises.

@@ -127,7 +127,7 @@ describe("a tool", function()
   it("says which of its fields is wrong", function()
     assert.equal("the agent script: tool 't': timeout: expected seconds, got 0",
       raised(new, tool("t", print, { timeout = 0 })))
-    assert.equal("the agent script: tool 't': background: expected true or false, got yes",
+    assert.equal("the agent script: tool 't': background: expected true or false, got 'yes'",
       raised(new, tool("t", print, { background = "yes" })))
   end)
 
