@@ -70,7 +70,8 @@ local function refuse_missing(name, candidates, base_dir)
   elseif best then
     hint = ("; did you mean '%s%s'?"):format(name:match("^.*/") or "", best)
   end
-  error(("plugin '%s' is not there; looked in %s%s%s"):format(name, table.concat(folders, ", "), hint,
+  local looked = table.concat(folders, ", ")
+  error(("plugin '%s' is not there; looked in %s%s%s"):format(name, looked, hint,
     places.untrusted and ("; not in %s, which is not trusted (--trust-project)"):format(
       places.untrusted) or ""), 0)
 end

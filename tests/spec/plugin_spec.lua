@@ -63,7 +63,8 @@ describe("agenthost.plugin", function()
     write("agent/tools.lua", TOOL, "beside")
     local message = raised(load, "tools")
     assert.equal(("plugin 'tools' is not there; looked in %s/config/plugins, "
-      .. "%s/share/plugins; for the file beside the script say './tools'"):format(base, base), message)
+      .. "%s/share/plugins; for the file beside the script say './tools'"):format(base, base),
+      message)
   end)
 
   it("says which plugin may be meant", function()
