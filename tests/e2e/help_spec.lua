@@ -243,6 +243,7 @@ describe("the manual", function()
         assert.equal(0, one.code)
         assert.equal(t:run({ command, "--help" }).stdout, one.stdout)
       end
+      assert.equal(0, t:run({ "sessions", "--help" }).code)
       result = t:run({ "help", "tool" })
       assert.same({ 2, "agenthost: help: there is no topic 'tool'; did you mean 'tools'?\n" },
         { result.code, result.stderr })
