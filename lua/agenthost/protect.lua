@@ -80,7 +80,6 @@ local function handler(err)
   if type(err) ~= "string" then
     return { err = err, traceback = debug.traceback("", 2) }
   end
-  err = shorten(err)
   -- Without a place it is meant for people as it is; a place of ours says little to the user.
   local frame = err:find("^[^\n:]*lua/agenthost/[^\n:]*:%d+: ") and users_frame(3)
   if frame then

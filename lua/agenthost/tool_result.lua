@@ -46,11 +46,6 @@ end
 -- What is not sent as it is, but as Lua shows it.
 local SHOWN <const> = { ["nil"] = true, string = true, number = true, boolean = true }
 
--- What json.encode says, without the place in our code.
-local function json_problem(message)
-  return (tostring(message):gsub("^[^\n]-:%d+: ", ""):gsub("^json%.encode: ", ""))
-end
-
 --- What a tool has raised, as the model and the user are told. Of a table its `message` counts, or
 --- all of it.
 ---@param err any
@@ -80,7 +75,7 @@ function M.content(value)
     end
     local ok, encoded = pcall(json.encode, value)
     if not ok then
-      error(json_problem(encoded), 0)
+      error((tostring(encoded):gsub("^json%.encode: ", "")), 0)
     end
     value = encoded
   elseif not SHOWN[type(value)] then
