@@ -1,4 +1,5 @@
 --- Making an agent. What its loop stands on: agent_run.lua; its tasks: agent_tasks.lua.
+local agent_options = require("agenthost.agent_options")
 local agent_run = require("agenthost.agent_run")
 local call_ids = require("agenthost.call_ids")
 local compaction = require("agenthost.compaction")
@@ -225,6 +226,7 @@ end
 ---@return string[] notes for the user
 function Base:reconfigure(opts, is_stale)
   local old = self.made_with
+  agent_options.check(opts)
   inbox.check_policy(opts.on_notice)
   local permissions = not plugins.same(opts.permissions, old.permissions)
     and new_permission(self, opts.permissions)
@@ -281,6 +283,7 @@ function M.new(opts)
     capturing.opts = opts
     error("captured", 0)
   end
+  agent_options.check(opts)
   local self = setmetatable({
     commands = {},
     task_ids = {},

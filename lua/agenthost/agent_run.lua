@@ -3,6 +3,7 @@
 local agent_tasks = require("agenthost.agent_tasks")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local provider_call = require("agenthost.provider.own")
 local retry = require("agenthost.retry")
 local tools = require("agenthost.tools")
 
@@ -39,10 +40,10 @@ function Run:ask_model(request, on_event)
     return nil, message, code
   end
   local call <close> = self.usage:start(self.provider)
-  return call:done(self.provider:stream(request, function(event)
+  return call:done(provider_call.stream(self.provider, request, function(event)
     call:event(event)
     on_event(event)
-  end))
+  end, self.provider == self.made_with.provider))
 end
 
 --- A model call beside the conversation. Its tokens count; nothing of it is shown.

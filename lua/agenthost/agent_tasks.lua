@@ -23,6 +23,10 @@ local Tasks = {}
 ---@field progress fun(text?: string, fraction?: number) how far the call is, for the status line;
 ---  fraction: 0 to 1
 ---@field log fun(text: string)
+
+--- What a tool gets in hand for one call.
+---@param call { id: string }
+---@return agenthost.ToolContext
 function Tasks:tool_context(call)
   return {
     agent = self,

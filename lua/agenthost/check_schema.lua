@@ -54,9 +54,10 @@ local function check_keywords(schema, path, report)
       report("error", ("%s: a schema is a table with names, got [%s]"):format(path,
         tostring(name)))
     elseif not KNOWN[name] then
-      local best = options.closest(name, KEYWORDS)
+      local best = options.slip(name, KEYWORDS)
       report("warning", ("%s: '%s' is no keyword of JSON Schema%s"):format(path, name,
-        best and ("; did you mean '%s'?"):format(best) or ""))
+        best and ("; did you mean '%s'?"):format(best)
+          or schema.type == "object" and "; a field of the input stands in `properties`" or ""))
     end
   end
 end

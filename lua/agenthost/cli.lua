@@ -236,7 +236,7 @@ local function script_error(name, err)
   elseif type(err) == "string" and not err:find("^[^\n:]+:%d+: ") then
     return { message = (name and name .. ": " or "") .. err }
   end
-  return { message = debug.traceback(tostring(err), 2) }
+  return { message = debug.traceback(tostring(protect.explain(err)), 2) }
 end
 
 -- Runs the script and returns what it returned. `name` is what the user calls it, nil for ours.

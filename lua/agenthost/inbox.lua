@@ -36,7 +36,7 @@ end
 
 ---@param queue agenthost.Queue
 ---@param policy? agenthost.NoticePolicy
----@param emit fun(event: table) told { type = "log", text } of a policy that fails, and
+---@param emit fun(event: table) told { type = "warning", text } of a policy that fails, and
 ---  { type = "held", runs } when notices have started too many runs in a row
 ---@param events? agenthost.Events plugins that decide before the policy does
 ---@return agenthost.Inbox
@@ -86,7 +86,7 @@ local function judge(self, notice)
     local ok, answer = protect.call("on_notice", verdict, notice)
     verdict = ok and answer or "wake"
     if not ok or not VERDICTS[verdict] then
-      self.emit({ type = "log", text = ok
+      self.emit({ type = "warning", text = ok
         and ("on_notice returned %s, not wake, merge, hold or drop"):format(tostring(answer))
         or "on_notice failed: " .. tostring(answer) })
       verdict = "wake"

@@ -33,6 +33,38 @@ function M.closest(name, known)
   return best
 end
 
+local function letters(name)
+  local list = { name:byte(1, -1) }
+  table.sort(list)
+  return table.concat(list, " ")
+end
+
+--- The known name that `name` is a slip of the pen of: nearer than `closest`, for tables that may
+--- also hold names of their owner's.
+---@param name any
+---@param known string[]
+---@return string?
+function M.slip(name, known)
+  local meant = type(name) == "string" and M.closest(name, known)
+  if not meant or name == meant then
+    return nil
+  end
+  local near = distance(name:lower(), meant) * 3 <= #name or letters(name) == letters(meant)
+  return near and meant or nil
+end
+
+--- A value as a message shows it: a text in quotes, so that "30" is not taken for a number.
+---@param value any
+---@return string
+function M.show(value)
+  if type(value) == "string" then
+    return #value > 80 and ("'%s...'"):format(value:sub(1, 77)) or ("'%s'"):format(value)
+  elseif type(value) == "number" or type(value) == "boolean" or value == nil then
+    return tostring(value)
+  end
+  return "a " .. type(value)
+end
+
 --- Raises unless `opts` is a table with known names only.
 ---@param opts table
 ---@param known string[]

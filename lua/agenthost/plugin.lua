@@ -12,6 +12,7 @@ local options = require("agenthost.options")
 local places = require("agenthost.places")
 local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
+local tools = require("agenthost.tools")
 
 --- What a plugin file returns, unless it is just a tool or a list of tools.
 ---@class agenthost.Plugin
@@ -44,12 +45,43 @@ local M = {}
 --- The version of the plugin interface.
 M.API = 1
 
+-- The names of the plugins in these folders.
+local function names_in(folders)
+  local names = {}
+  for _, folder in ipairs(folders) do
+    for _, entry in ipairs(sys.list(folder) or {}) do
+      names[#names + 1] = entry.type == "directory" and entry.name
+        or entry.name:match("^(.*)%.lua$")
+    end
+  end
+  return names
+end
+
+-- Raises: what is not there, where it would be, and what may be meant.
+local function refuse_missing(name, candidates, base_dir)
+  local folders, hint = {}, ""
+  for i, path in ipairs(candidates) do
+    folders[i] = path:match("^(.*)/") or "/"
+  end
+  local beside = ("%s/%s.lua"):format(base_dir, (name:gsub("%.lua$", "")))
+  local best = options.closest(name:match("([^/]*)$"):gsub("%.lua$", ""), names_in(folders))
+  if not name:find("/", 1, true) and sys.stat(beside) then
+    hint = ("; for the file beside the script say './%s'"):format(name)
+  elseif best then
+    hint = ("; did you mean '%s%s'?"):format(name:match("^.*/") or "", best)
+  end
+  local looked = table.concat(folders, ", ")
+  error(("plugin '%s' is not there; looked in %s%s%s"):format(name, looked, hint,
+    places.untrusted and ("; not in %s, which is not trusted (--trust-project)"):format(
+      places.untrusted) or ""), 0)
+end
+
 -- Where a plugin named `name` is: a path when it looks like one, else in the project's folder (when
 -- that is trusted), the user's, then ours.
 local function find(name, base_dir)
   local candidates
   if name:find("^%.%.?/") then
-    candidates = { base_dir .. "/" .. name }
+    candidates = { base_dir .. "/" .. name:gsub("^%./", "") }
   elseif name:find("^/") then
     candidates = { name }
   else
@@ -58,19 +90,15 @@ local function find(name, base_dir)
       table.insert(candidates, 1, places.project .. "/plugins/" .. name)
     end
   end
-  local tried = {}
   for _, path in ipairs(candidates) do
     for _, file in ipairs({ path, path .. ".lua", path .. "/init.lua" }) do
       local stat = sys.stat(file)
       if stat and stat.type == "file" then
         return file
       end
-      tried[#tried + 1] = file
     end
   end
-  error(("plugin '%s' is not there; looked for %s%s"):format(name, table.concat(tried, ", "),
-    places.untrusted and ("; not in %s, which is not trusted (--trust-project)"):format(
-      places.untrusted) or ""), 0)
+  refuse_missing(name, candidates, base_dir)
 end
 
 --- Reads a file of Lua or of a prompt, within defaults.plugin.max_file.
@@ -91,7 +119,9 @@ end
 local function run_file(path, env, files)
   local content = M.read(path)
   files[path] = content
-  local chunk, message = load(content, "@" .. path, "t", env)
+  -- Some editors put a mark in front of UTF-8; the same line may begin with #!, as for loadfile.
+  local code = content:gsub("^\xEF\xBB\xBF", ""):gsub("^#[^\n]*", "")
+  local chunk, message = load(code, "@" .. path, "t", env)
   if not chunk then
     error("plugin " .. message, 0)
   end
@@ -127,6 +157,35 @@ local function is_tool(value)
   return type(value) == "table" and type(value.run) == "function"
 end
 
+local FIELDS <const> = { "name", "version", "api", "setup", "teardown", "save", "restore" }
+
+-- What a file has returned that is no plugin, as the end of a message.
+local function what_it_is(value)
+  if value == nil then
+    return "it returned nothing: is the `return` missing?"
+  elseif type(value) ~= "table" then
+    return "it returned " .. options.show(value)
+  end
+  local tool = value.run == nil and type(value[1]) == "table" and value[1] or value
+  local field, meant = tools.misnamed(tool)
+  if not field then
+    for key in pairs(value) do
+      meant = value.setup == nil and options.slip(key, FIELDS)
+      field = meant and key
+      if field then
+        break
+      end
+    end
+  end
+  if field then
+    return ("unknown field '%s'; did you mean '%s'?"):format(field, meant)
+  elseif tool.name or tool.description or tool.run ~= nil then
+    return ("the tool %s needs a function `run`, got %s"):format(options.show(tool.name),
+      options.show(tool.run))
+  end
+  return "it returned a table without `run` and without `setup`"
+end
+
 -- The three shapes of a plugin as one: a function that sets it up.
 local function setup_of(value, source)
   if is_tool(value) then
@@ -142,11 +201,10 @@ local function setup_of(value, source)
       end
     end
   end
-  error(("plugin %s has to return a tool, a list of tools, or a table with setup(ctx, options); "
-    .. "it returned a %s"):format(source, type(value)), 0)
+  error(("plugin %s has to return a tool, a list of tools, or a table with setup(ctx, options); %s")
+    :format(source, what_it_is(value)), 0)
 end
 
-local FIELDS <const> = { "name", "version", "api", "setup", "teardown", "save", "restore" }
 local FUNCTIONS <const> = { "teardown", "save", "restore" }
 
 -- Checks what a plugin says of itself. A name that is nearly one of ours is a slip of the pen: it
@@ -157,7 +215,7 @@ local function check_fields(value, source)
     known[field] = true
   end
   for field in pairs(value) do
-    local meant = type(field) == "string" and not known[field] and options.closest(field, FIELDS)
+    local meant = not known[field] and options.slip(field, FIELDS)
     if meant then
       error(("plugin %s: unknown field '%s'; did you mean '%s'?"):format(source, field, meant), 0)
     end

@@ -148,13 +148,19 @@ end
 local COMMAND <const> = { name = "string", help = "string", run = "function" }
 
 local function check_command(command, source)
+  if type(command) ~= "table" then
+    error(("%s: ctx.command: expected { name = ..., help = ..., run = ... }, got %s"):format(source,
+      options.show(command)), 0)
+  end
   for field, wanted in pairs(COMMAND) do
-    if type(command) ~= "table" or type(command[field]) ~= wanted then
-      error(("%s: a command needs %s (a %s)"):format(source, field, wanted), 0)
+    if type(command[field]) ~= wanted then
+      error(("%s: a command needs %s (a %s), got %s"):format(source, field, wanted,
+        options.show(command[field])), 0)
     end
   end
   if not command.name:find("^%l[%w_-]*$") then
-    error(("%s: '%s' is no name for a command"):format(source, command.name), 0)
+    error(("%s: '%s' is no name for a command: a small letter, then letters, digits, '_' and '-', "
+      .. "without the /"):format(source, command.name), 0)
   end
 end
 
@@ -236,7 +242,7 @@ end
 function Record:add_timer(seconds, fn, opts)
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < defaults.plugin.min_timer then
     error(("ctx.timer: expected seconds from %g on (defaults.plugin.min_timer), got %s"):format(
-      defaults.plugin.min_timer, tostring(seconds)), 3)
+      defaults.plugin.min_timer, options.show(seconds)), 3)
   elseif type(fn) ~= "function" then
     error("ctx.timer: expected a function, got a " .. type(fn), 3)
   elseif self.dead then
@@ -291,41 +297,78 @@ local function setup_only(record, what)
   end
 end
 
+local function check_prompt(part)
+  if type(part) ~= "table" or type(part.source) ~= "string" or type(part.text) ~= "string" then
+    error("ctx.prompt: expected { source = \"where it is from\", text = \"...\" }", 3)
+  end
+end
+
+-- ctx:on(...) in place of ctx.on(...): the context itself is the first argument then.
+local function with_dot(context, first, name)
+  if rawequal(first, context) then
+    error(("ctx:%s(...): write ctx.%s(...), with a dot"):format(name, name), 3)
+  end
+end
+
 ---@return agenthost.PluginContext
 function Record:context()
   local definition, agent = self.definition, self.host.agent
-  local context = {
+  local context
+  context = {
     name = definition.name,
     cwd = agent.cwd,
     dir = definition.path and definition.path:match("^(.*)/"),
     config = definition.options,
     http = http,
-    tool = function(tool) self:add_tool(tool) end,
-    command = function(command) self:add_command(command) end,
-    on = function(event, fn, opts) self:add_handler(event, fn, opts) end,
+    tool = function(tool)
+      with_dot(context, tool, "tool")
+      self:add_tool(tool)
+    end,
+    command = function(command)
+      with_dot(context, command, "command")
+      self:add_command(command)
+    end,
+    on = function(event, fn, opts)
+      with_dot(context, event, "on")
+      self:add_handler(event, fn, opts)
+    end,
     timer = function(seconds, fn, opts)
+      with_dot(context, seconds, "timer")
       local timer = self:add_timer(seconds, fn, opts) -- no tail call: errors name the caller's line
       return timer
     end,
     spawn = function(fn)
+      with_dot(context, fn, "spawn")
       local job = self:spawn(fn)
       return job
     end,
     prompt = function(part)
+      with_dot(context, part, "prompt")
       setup_only(self, "ctx.prompt")
+      check_prompt(part)
       self:add("prompts", part)
     end,
     note = function(line)
+      with_dot(context, line, "note")
       if self.ready then
         return agent:emit({ type = "note", text = tostring(line) })
       end
       self:add("notes", line)
     end,
-    notify = function(text, fields) return agent:notify(text, fields) end,
-    task = function(command, opts) return agent:run_task(command, opts) end,
+    notify = function(text, fields)
+      with_dot(context, text, "notify")
+      return agent:notify(text, fields)
+    end,
+    task = function(command, opts)
+      with_dot(context, command, "task")
+      return agent:run_task(command, opts)
+    end,
     list_tasks = function() return agent:list_tasks() end,
     find_task = function(id) return agent:find_task(id) end,
-    log = function(text) agent:emit({ type = "log", text = text }) end,
+    log = function(text)
+      with_dot(context, text, "log")
+      agent:emit({ type = "log", text = text })
+    end,
   }
   return setmetatable(context, { __index = function(_, name)
     if name == "state" then

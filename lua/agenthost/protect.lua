@@ -26,7 +26,18 @@ local function users_frame(level)
   end
 end
 
---- A traceback in which neighbouring frames of agenthost's own are one line.
+-- Whether a folded traceback has a frame of the user's.
+local function has_users_frame(frames)
+  for line in frames:gmatch("[^\n]+") do
+    if not line:find("^\t%(") and not line:find("^\t%[C%]") and line ~= "stack traceback:" then
+      return true
+    end
+  end
+  return false
+end
+
+--- A traceback in which neighbouring frames of agenthost's own are one line; without the traceback
+--- when no other frame is in it and the message says already where in the user's files it was.
 ---@param traceback string
 ---@return string
 function M.fold(traceback)
@@ -40,7 +51,29 @@ function M.fold(traceback)
       out[#out + 1] = "\t(agenthost's own; --verbose shows it)"
     end
   end
-  return table.concat(out, "\n")
+  local all = table.concat(out, "\n")
+  local head, frames = all:match("^(.-)\nstack traceback:\n(.*)$")
+  local placed = head and head:find(":%d+: ") and not head:find("lua/agenthost/[^\n]*:%d+: ")
+  if placed and not has_users_frame(frames) then
+    return head
+  end
+  return all
+end
+
+-- What `require` says, which is a line for each file it has tried: the folders, on one line.
+local function shorten(err)
+  local head, name, tried = err:match("^(.-module '([^'\n]+)' not found):(\n.*)$")
+  if not head then
+    return err
+  end
+  local ending, folders = "/" .. name:gsub("%.", "/") .. ".lua", {}
+  for path in tried:gmatch("no file '([^'\n]*)'") do
+    if path:sub(-#ending) == ending then
+      folders[#folders + 1] = path:sub(1, -#ending - 1)
+    end
+  end
+  return ("%s in %s (a plugin that is a folder with init.lua may require the files beside it)")
+    :format(head, table.concat(folders, ", "))
 end
 
 local function handler(err)
@@ -67,7 +100,7 @@ end
 ---@param err any
 ---@return any
 function M.explain(err)
-  return err == NO_MEMORY and M.no_memory() or err
+  return err == NO_MEMORY and M.no_memory() or type(err) == "string" and shorten(err) or err
 end
 
 local function results(ok, first, ...)

@@ -17,8 +17,9 @@ local types = { string = true, number = true, integer = true, boolean = true, ob
 local function from_short(name, text)
   local type, mark, description = text:match("^%s*(%a+)(%??)%s*:?%s*(.-)%s*$")
   if not types[type] then
-    error(("input.%s: expected 'string', 'integer?: what it is', ...; got %q"):format(name, text),
-      0)
+    error(("input.%s: expected a type, a ? if it is optional, and what it is, such as "
+      .. "\"integer?: how many\"; the types are string, number, integer, boolean, object, array; "
+      .. "got %q"):format(name, text), 0)
   end
   return { type = type, description = description ~= "" and description or nil }, mark == "?"
 end

@@ -11,6 +11,7 @@ local tool_run = require("agenthost.tool_run")
 ---@field name string the tool's
 ---@field summary? string
 ---@field since number sys.now() at its start
+---@field event? { progress?: string, fraction?: number } how far it is, as it says itself
 
 ---@class agenthost.ToolJobs
 ---@field running table<string, agenthost.ToolJob>
@@ -57,15 +58,16 @@ end
 ---@param summary? string
 ---@param fn fun(): string|table, boolean content and is_error, as they stand in a tool_result;
 ---  raises nothing but a cancellation
+---@param event? table of the call; its progress is put there
 ---@return string? id nil and a message when too many run
 ---@return string? message
-function Jobs:start(name, summary, fn)
+function Jobs:start(name, summary, fn, event)
   if self.count >= defaults.tool.max_background then
     return nil, ("%d background calls run already (defaults.tool.max_background): wait until some "
       .. "are done"):format(self.count)
   end
   local one = { id = "call-" .. assert(sys.random_hex(3)), name = name, summary = summary,
-    since = sys.now() }
+    since = sys.now(), event = event }
   self.running[one.id], self.count = one, self.count + 1
   self.on_start(one)
   one.job = async.spawn(function()
@@ -74,6 +76,18 @@ function Jobs:start(name, summary, fn)
     self:finish(one, ok and content or tostring(content), not ok or is_error)
   end)
   return one.id
+end
+
+--- One line of what a call is and how far: "slow_count b.txt: 3 of 20 (15 %)".
+---@param one agenthost.ToolJob
+---@return string
+function M.describe(one)
+  local event = one.event or {}
+  local percent = event.fraction and ("%d %%"):format(event.fraction * 100 // 1)
+  local progress = event.progress and percent and ("%s (%s)"):format(event.progress, percent)
+    or event.progress or percent
+  return one.name .. (one.summary and " " .. one.summary or "") .. (progress and ": " .. progress
+    or "")
 end
 
 --- Those that run, oldest first.

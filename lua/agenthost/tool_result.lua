@@ -43,6 +43,25 @@ local function result_blocks(blocks)
   return #kept > 0 and kept or "(no output)"
 end
 
+-- What is not sent as it is, but as Lua shows it.
+local SHOWN <const> = { ["nil"] = true, string = true, number = true, boolean = true }
+
+--- What a tool has raised, as the model and the user are told. Of a table its `message` counts, or
+--- all of it.
+---@param err any
+---@return string
+function M.error_text(err)
+  if err == nil then
+    return "it raised an error without a message"
+  elseif type(err) ~= "table" or getmetatable(err) and getmetatable(err).__tostring then
+    return tostring(err)
+  elseif type(err.message) == "string" then
+    return err.message
+  end
+  local ok, encoded = pcall(json.encode, err)
+  return ok and next(err) ~= nil and encoded or "it raised a table without `message`"
+end
+
 --- A text that is not empty, or blocks.
 ---@param value any text, a table (sent as JSON), one content block or a list of them
 ---@return string|table[] content raises when it cannot be sent
@@ -54,7 +73,14 @@ function M.content(value)
     if are_blocks(value) then
       return result_blocks(value)
     end
-    value = json.encode(value)
+    local ok, encoded = pcall(json.encode, value)
+    if not ok then
+      error((tostring(encoded):gsub("^json%.encode: ", "")), 0)
+    end
+    value = encoded
+  elseif not SHOWN[type(value)] then
+    error(("expected a text, or a table that is sent as JSON; it returned a %s"):format(
+      type(value)), 0)
   end
   local shown = bounded(value == nil and "" or tostring(value))
   return shown:find("%S") and shown or "(no output)"

@@ -97,12 +97,13 @@ end
 
 -- What a tool has raised, as a result. Mistakes again and again switch it off.
 local function raised(entry, err, traceback, context)
-  context.log(("tool %s failed: %s%s"):format(entry.tool.name, tostring(err), traceback or ""))
-  local off = is_mistake(err) and entry.strikes:miss(err)
+  local said = tool_result.error_text(err)
+  context.log(("tool %s failed: %s%s"):format(entry.tool.name, said, traceback or ""))
+  local off = is_mistake(err) and entry.strikes:miss(said)
   if off and context.agent then
     context.agent:warn(off)
   end
-  return tool_result.content("Error: " .. tostring(err)), true
+  return tool_result.content("Error: " .. said), true
 end
 
 -- Runs one call. Returns content, is_error; never raises.
@@ -130,7 +131,7 @@ local function run_call(entry, input, context)
 end
 
 -- Runs it as background work, or at once.
-local function run_entry(registry, entry, call, context, line)
+local function run_entry(registry, entry, call, context, event)
   if not entry.tool.background or not registry.jobs then
     local content, is_error = run_call(entry, call.input, context)
     if entry.done then
@@ -138,13 +139,13 @@ local function run_entry(registry, entry, call, context, line)
     end
     return content, is_error
   end
-  local id, message = registry.jobs:start(entry.tool.name, line, function()
+  local id, message = registry.jobs:start(entry.tool.name, event.summary, function()
     local content, is_error = run_call(entry, call.input, context)
     if entry.done then
       entry.done()
     end
     return content, is_error
-  end)
+  end, event)
   if not id then
     return "Error: " .. message, true
   end
@@ -212,7 +213,7 @@ local function whole_call(registry, call, new_context, emit)
   event.refused = refused or nil
   local started = sys.now() -- the time for a question does not count
   if not content then
-    content, is_error = run_entry(registry, entry, call, context, event.summary)
+    content, is_error = run_entry(registry, entry, call, context, event)
   end
   content = tell_plugins(registry.events, call, content, is_error)
   event.seconds, event.is_error, event.content = sys.now() - started, is_error, content

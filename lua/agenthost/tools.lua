@@ -1,4 +1,5 @@
 --- The tools of an agent: the registry. Running the calls of a reply: tool_run.lua.
+local options = require("agenthost.options")
 local schema = require("agenthost.schema")
 local strikes = require("agenthost.strikes")
 local tool_run = require("agenthost.tool_run")
@@ -42,16 +43,47 @@ end
 
 local KINDS <const> = { read = true, edit = true, command = true, input = true, none = true }
 
+local FIELDS <const> = { "name", "description", "input", "run", "summary", "permission",
+  "background", "timeout", "exclusive", "preview" }
+
+-- What other programs call the fields.
+local FOREIGN <const> = { desc = "description", parameters = "input", input_schema = "input",
+  inputSchema = "input", schema = "input", arguments = "input", execute = "run", handler = "run",
+  func = "run", fn = "run", call = "run", callback = "run" }
+
+--- A field of a tool that nobody would ever read, because its name is a slip of the pen or another
+--- program's: the name, and the one that is meant.
+---@param tool table
+---@return string? field
+---@return string? meant
+function M.misnamed(tool)
+  local found, found_meant
+  for field in pairs(tool) do
+    local meant = FOREIGN[field] or options.slip(field, FIELDS)
+    if meant and tool[meant] == nil and (not found or field < found) then
+      found, found_meant = field, meant
+    end
+  end
+  return found, found_meant
+end
+
 -- How a tool is to be run.
 local function check_fields(refuse, tool)
   local timeout = tool.timeout
   if timeout ~= nil and (type(timeout) ~= "number" or timeout ~= timeout or timeout <= 0) then
-    refuse("tool '%s': timeout: expected seconds, got %s", tool.name, tostring(timeout))
+    refuse("tool '%s': timeout: expected seconds, got %s", tool.name,
+      options.show(timeout))
   end
   for _, field in ipairs({ "background", "exclusive" }) do
     if tool[field] ~= nil and type(tool[field]) ~= "boolean" then
       refuse("tool '%s': %s: expected true or false, got %s", tool.name, field,
-        tostring(tool[field]))
+        options.show(tool[field]))
+    end
+  end
+  for _, field in ipairs({ "summary", "preview" }) do
+    if tool[field] ~= nil and type(tool[field]) ~= "function" then
+      refuse("tool '%s': %s: expected a function, got %s", tool.name, field,
+        options.show(tool[field]))
     end
   end
 end
@@ -65,9 +97,14 @@ function M.entry(tool, owner)
     error(("%s: " .. format):format(owner, ...), 0)
   end
   if type(tool) ~= "table" then
-    refuse("expected a tool, a table with name, description and run; got a %s", type(tool))
+    refuse("expected a tool, a table with name, description and run; got %s", options.show(tool))
+  end
+  local field, meant = M.misnamed(tool)
+  if field then
+    refuse("tool %s: unknown field '%s'; did you mean '%s'?", options.show(tool.name), field, meant)
   elseif type(tool.name) ~= "string" or not tool.name:find("^[%w_-]+$") or #tool.name > 64 then
-    refuse("a tool needs a name of letters, digits, '_' and '-', got %s", tostring(tool.name))
+    refuse("a tool needs a name of letters, digits, '_' and '-', at most 64; got %s",
+      options.show(tool.name))
   elseif type(tool.description) ~= "string" or tool.description == "" then
     refuse("tool '%s' needs a description: the model chooses by it", tool.name)
   elseif type(tool.run) ~= "function" then
@@ -75,7 +112,7 @@ function M.entry(tool, owner)
   elseif tool.permission ~= nil and type(tool.permission) ~= "function"
     and not KINDS[tool.permission] then
     refuse("tool '%s': permission: expected read, edit, command, input, none or a function, got %s",
-      tool.name, tostring(tool.permission))
+      tool.name, options.show(tool.permission))
   end
   check_fields(refuse, tool)
   local ok, input_schema = pcall(schema.from_input, tool.input)

@@ -8,6 +8,7 @@ local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local output = require("agenthost.output")
 local sys = require("agenthost.sys")
+local tool_jobs = require("agenthost.tool_jobs")
 local watch = require("agenthost.watch")
 
 local function find(ctx, id)
@@ -63,7 +64,7 @@ local function list(ctx)
     table.insert(lines, 1, ("[... %d older tasks left out ...]"):format(left_out))
   end
   for _, call in ipairs(ctx.list_calls()) do
-    lines[#lines + 1] = ("%s: [running] %s %s"):format(call.id, call.name, call.summary or "")
+    lines[#lines + 1] = ("%s: [running] %s"):format(call.id, tool_jobs.describe(call))
   end
   return #lines > 0 and table.concat(lines, "\n") or "No background tasks."
 end

@@ -121,6 +121,8 @@ describe("agenthost check", function()
       "error .*input.a.type: expected string, number, .*got strng" },
     { 'properties = { a = { typ = "string" } }',
       "warning .*input.a: 'typ' is no keyword of JSON Schema; did you mean 'type'" },
+    { 'path = "string: the file"', -- the short form among keywords
+      "warning .*'path' is no keyword of JSON Schema; a field of the input stands in `prop" },
     { 'required = { "b" }', "error .*'b' is required, but not among its properties" },
     { 'anyOf = { { type = "object" } }', "error .*`anyOf` at the top is refused" },
     { 'properties = { a = { enum = {} } }', "error .*input.a: `enum` has to be a list" },

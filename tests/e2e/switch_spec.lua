@@ -185,6 +185,22 @@ describe("in the terminal", function()
     assert.truthy(screen:find("running, [%d.]+ s :" .. port .. " sh %-c"), screen)
   end)
 
+  it("/tasks shows calls that go on in the background, and /kill stops one", function()
+    t:script({ tools = { { name = "count", input = {} } } }, { text = "Started." },
+      { text = "Stopped." })
+    t.place:write("a.lua", [[return require("agenthost.agent").new({ tools = { { name = "count",
+      description = "d", permission = "none", background = true, run = function(_, ctx)
+        ctx.progress("3 of 20", 0.15)
+        require("agenthost.async").sleep(1000)
+      end } } })]])
+    start({ "a.lua", width = 100 }):say("Go")
+    term:wait_for("Started.\n1 task running > *$")
+    term:say("/tasks")
+    local screen = term:wait_for("running, [%d.]+ s count: 3 of 20 %(15 %%%)")
+    term:say("/kill " .. screen:match("(call%-%x+) running"))
+    term:wait_for("stopping call%-%x+.*count failed: Cancelled by the user.*Stopped.")
+  end)
+
   it("plugins are told of each session, and keep what they remember", function()
     t:serve({ text = "Heard." })
     t.place:write("counts.lua", [[return { name = "counts", setup = function(ctx)

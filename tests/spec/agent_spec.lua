@@ -218,13 +218,80 @@ describe("agent", function()
       assert.equal(2, #events_of(made, "discarded"))
     end)
 
-    it("that raises is raised, with a traceback", function()
+    it("that raises ends the run with its place; the way there is logged", function()
       local made = place:new({ function() error("a broken provider") end, reply("now") })
-      local message = raised(made.run, made, "a")
-      assert.matches("a broken provider\nstack traceback:", message)
+      local result, message, code = made:run("a")
+      assert.same({ nil, "PROVIDER" }, { result, code })
+      assert.matches("^the provider .* failed: .*agent_spec.lua:%d+: a broken provider$", message)
+      assert.matches("stack traceback:", events_of(made, "log")[1].text)
       assert.is_nil(made.activity)
       assert.equal("now", assert(made:run("b")).text)
     end)
+  end)
+
+  describe("a provider of the script's", function()
+    local function own(stream)
+      return place:new({}, { provider = { name = "mine", model = "mine/1", stream = stream } })
+    end
+
+    it("is told what is wrong with its reply", function()
+      for problem, returned in pairs({
+        ["expected { content = { blocks }, stop_reason = ... }, or nil and a message; got nil"] =
+          {},
+        ["got a table without `content`"] = { {} },
+        ["got 'text'"] = { "text" },
+        ["content[1]: a text block needs `text`, got nil"] =
+          { { content = { { type = "text" } } } },
+        ["content[1]: expected a table with `type`, got 'hi'"] = { { content = { "hi" } } },
+        ["content[1]: a tool_use block needs `id`, a text, got nil"] =
+          { { content = { { type = "tool_use", name = "bash" } } } },
+      }) do
+        local made = own(function() return table.unpack(returned) end)
+        local result, message, code = made:run("a")
+        assert.same({ nil, "PROVIDER" }, { result, code })
+        assert.matches("the provider mine: what `stream` returned is no reply: ", message, 1, true)
+        assert.matches(problem, message, 1, true)
+      end
+    end)
+
+    it("may leave out stop_reason and usage", function()
+      local made = own(function() return { content = { { type = "text", text = "hi" } } } end)
+      local result = assert(made:run("a"))
+      assert.same({ "hi", "end_turn" }, { result.text, result.stop_reason })
+    end)
+
+    it("is stopped when it does not end", function()
+      local seconds = defaults.guard.seconds
+      local _ <close> = setmetatable({}, { __close = function()
+        defaults.guard.seconds = seconds
+      end })
+      defaults.guard.seconds = 0.2
+      local made = own(function() while true do end end) -- luacheck: ignore 542
+      local _, message, code = made:run("a")
+      assert.equal("PROVIDER", code)
+      assert.matches("agent_spec.lua:%d+: it was stopped: it has run for ", message)
+    end)
+  end)
+
+  it("refuses options of the wrong shape, and says which", function()
+    for expected, opts in pairs({
+      ["model: expected a text such as"] = { model = 3 },
+      ["max_turns: expected a number from 1 on, got '3'"] = { max_turns = "3" },
+      ["max_tokens: expected a number from 1 on, got 0"] = { max_tokens = 0 },
+      ["extra: expected a table of fields for the request, got 3"] = { extra = 3 },
+      ["tool_choice: expected { type ="] = { tool_choice = "bash" },
+      ["instructions: expected true or false, got 'x'"] = { instructions = "x" },
+      ["permissions: expected a table with mode, allow, deny, ask, got 'plan'"] =
+        { permissions = "plan" },
+      ["permissions: unknown option 'alow'; did you mean 'allow'?"] =
+        { permissions = { alow = {} } },
+      ["provider: expected a table with a text `model` and a function `stream`"] =
+        { provider = { name = "x" } },
+      ["provider: expected a function `model_info`, got a table"] =
+        { provider = { model = "x", stream = print, model_info = {} } },
+    }) do
+      assert.matches(expected, raised(agent.new, opts), 1, true)
+    end
   end)
 
   describe("a reply", function()

@@ -213,6 +213,25 @@ describe("guard", function()
     assert.matches("guard_spec.lua:%d+", err)
   end)
 
+  it("leaves out a traceback that shows nothing of the user's", function()
+    local own = "\nstack traceback:\n\t[C]: in function 'error'\n\t/x/lua/agenthost/a.lua:1: in x\n"
+      .. "\t(...tail calls...)"
+    assert.equal("plugin /x/p.lua:4: '}' expected", protect.fold("plugin /x/p.lua:4: '}' expected"
+      .. own))
+    for _, message in ipairs({ "it broke", "/x/lua/agenthost/b.lua:2: it broke" }) do
+      assert.matches("stack traceback:", protect.fold(message .. own)) -- where else to look?
+    end
+    assert.matches("stack traceback:", protect.fold("/x/p.lua:4: oops\nstack traceback:\n"
+      .. "\t/x/p.lua:4: in main chunk"))
+  end)
+
+  it("says on one line where a module was looked for", function()
+    local _, err = protect.call("test", function() return require("spec.no_such") end)
+    assert.matches("guard_spec.lua:%d+: module 'spec.no_such' not found in [^\n]*/lua[^\n]* %(a "
+      .. "plugin that is a folder with init.lua may require the files beside it%)$", err)
+    assert.is_nil(err:find("preload", 1, true))
+  end)
+
   it("folds agenthost's own frames", function()
     local folded = protect.fold("stack traceback:\n\t/x/me.lua:3: in function 'a'\n"
       .. "\t/y/lua/agenthost/tools.lua:1: in b\n\t[C]: in function 'xpcall'\n"

@@ -96,6 +96,7 @@ describe("the inbox", function()
     push("x")
     push("y")
     assert.equal(0, box:due())
+    assert.equal("warning", events[1].type) -- shown, not only with --verbose
     assert.matches("on_notice failed: .*broken", events[1].text)
     assert.matches("on_notice returned 7", events[2].text)
   end)

@@ -397,7 +397,7 @@ describe("permissions", function()
 
   it("of a tool that says something wrong are an error when it is added", function()
     assert.matches("tool 'x': permission: expected read, edit, command, input, none or a function, "
-      .. "got all", raised(place.new, place, {}, { tools = { { name = "x", description = "d",
+      .. "got 'all'", raised(place.new, place, {}, { tools = { { name = "x", description = "d",
         permission = "all", run = print } } }), 1, true)
   end)
 

@@ -45,6 +45,24 @@ describe("a plugin's context", function()
     end
   end
 
+  it("says what is wrong with what it is given, at the caller's line", function()
+    for pattern, setup in pairs({
+      ["spec.lua:%d+: ctx:tool%(...%): write ctx.tool%(...%), with a dot"] =
+        function(ctx) ctx:tool({ name = "x" }) end,
+      ["spec.lua:%d+: ctx:on%(...%): write ctx.on%("] =
+        function(ctx) ctx:on("idle", print) end,
+      ["spec.lua:%d+: ctx.prompt: expected { source = "] = function(ctx) ctx.prompt("hi") end,
+      ["spec.lua:%d+: ctx.timer: expected seconds from 0.05 on .*, got '1'"] =
+        function(ctx) ctx.timer("1", print) end,
+      ["ctx.command: expected { name = .*, got 'x'"] =
+        function(ctx) ctx.command("x", print) end,
+      ["'/x' is no name for a command: .* without the /"] =
+        function(ctx) ctx.command({ name = "/x", help = "x", run = print }) end,
+    }) do
+      assert.matches(pattern, raised(with, setup))
+    end
+  end)
+
   describe("state", function()
     it("is kept from run to run, and written when it has changed", function()
       local state

@@ -62,12 +62,25 @@ describe("agenthost.plugin", function()
   it("does not take a name for a file of the agent's folder", function()
     write("agent/tools.lua", TOOL, "beside")
     local message = raised(load, "tools")
-    assert.matches("^plugin 'tools' is not there; looked for ", message)
-    for _, place in ipairs({ "config", "share" }) do
-      for _, ending in ipairs({ "tools", "tools.lua", "tools/init.lua" }) do
-        assert.matches(("%s/%s/plugins/%s"):format(base, place, ending), message, 1, true)
-      end
-    end
+    assert.equal(("plugin 'tools' is not there; looked in %s/config/plugins, "
+      .. "%s/share/plugins; for the file beside the script say './tools'"):format(base, base),
+      message)
+  end)
+
+  it("says which plugin may be meant", function()
+    write("config/plugins/shell/init.lua", TOOL, "a")
+    write("agent/todo_list.lua", TOOL, "b")
+    assert.matches("; did you mean 'shell'%?$", raised(load, "shel"))
+    assert.matches("^plugin './todo_lst.lua' is not there; .*; did you mean './todo_list'%?$",
+      raised(load, "./todo_lst.lua"))
+    assert.matches("^plugin './far' is not there; looked in [^;]*$", raised(load, "./far"))
+  end)
+
+  it("does not mind what editors put in front: a mark of UTF-8, a line with #!", function()
+    write("agent/p.lua", "\xEF\xBB\xBF#!/usr/bin/env agenthost\r\n" .. TOOL, "marked")
+    assert.same({ "marked" }, (load("./p.lua")))
+    write("agent/p.lua", "#!/x\nreturn oops oops")
+    assert.matches("p.lua:2: ", raised(load, "./p.lua"), 1, true)
   end)
 
   it("takes all shapes", function()
@@ -98,9 +111,16 @@ describe("agenthost.plugin", function()
   it("says what is wrong with a shape", function()
     local shapes = "has to return a tool, a list of tools, or a table with setup(ctx, options); "
     for content, got in pairs({
-      [""] = "it returned a nil", ["return 7"] = "it returned a number",
-      ["return {}"] = "it returned a table", ["return { name = 'x' }"] = "it returned a table",
-      ["return { {} }"] = "it returned a table",
+      [""] = "it returned nothing: is the `return` missing?", ["return 7"] = "it returned 7",
+      ["return {}"] = "it returned a table without `run` and without `setup`",
+      ["return { name = 'x' }"] = "the tool 'x' needs a function `run`, got nil",
+      ["return { {} }"] = "it returned a table without `run` and without `setup`",
+      ["return { name = 'x', execute = print }"] =
+        "unknown field 'execute'; did you mean 'run'?",
+      ["return { { name = 'x', execute = print } }"] =
+        "unknown field 'execute'; did you mean 'run'?",
+      ["return { name = 'x', steup = print }"] = "unknown field 'steup'; did you mean 'setup'?",
+      ["return { name = 'x', run = 'ok' }"] = "the tool 'x' needs a function `run`, got 'ok'",
     }) do
       local path = write("agent/p.lua", "%s", content)
       local message = raised(load, path)

@@ -72,7 +72,7 @@ return { name = "say", description = "d", permission = "none", run = function() 
     local messages = made.conversation:messages()
     assert.equal("one", messages[3].content[1].content)
     assert.equal("two", messages[7].content[1].content)
-    assert.same({ base .. "/./p.lua is loaded: the plugin p" }, reloads(made, "reload"))
+    assert.same({ base .. "/p.lua is loaded: the plugin p" }, reloads(made, "reload"))
     assert.is_string(path)
   end)
 
@@ -111,7 +111,7 @@ return { name = "say", description = "d", permission = "none", run = function() 
     said(made, "count")
     assert.equal("2", said(made, "count"))
     write("p.lua", source:format(2, 2))
-    assert.same({ base .. "/./p.lua is loaded: the plugin p 2" }, refresh(made))
+    assert.same({ base .. "/p.lua is loaded: the plugin p 2" }, refresh(made))
     assert.equal("3", said(made, "count"))
     assert.same({ "setup 1", "save 1", "setup 2", "restore 2", "teardown 1" }, log)
     _G.reload_log = nil -- luacheck: ignore
@@ -191,8 +191,8 @@ return { name = "say", description = "d", permission = "none", run = function() 
       "p%.lua:2: no luck" },
     ["error in a helper at setup"] = { "return { setup = function(ctx) ctx.timer(0, print) end }",
       "p%.lua:1: ctx%.timer: expected seconds" },
-    ["wrong shape"] = { "return 7", "it returned a number" },
-    ["nothing"] = { "", "it returned a nil" },
+    ["wrong shape"] = { "return 7", "it returned 7" },
+    ["nothing"] = { "", "it returned nothing" },
     ["a slip of the pen"] = { "return { setup = print, tear_down = print }",
       "unknown field 'tear_down'; did you mean 'teardown'" },
     ["another interface"] = { "return { setup = print, api = 99 }", "version 99 .* has 1" },

@@ -32,6 +32,12 @@ describe("provider.scripted", function()
     return returned, events
   end
 
+  it("says which field of a turn it does not know", function()
+    local returned = call(scripted.new({ { tool = {} } }, "x"))
+    assert.equal("x: a turn: unknown option 'tool'; did you mean 'tools'?", returned[2])
+    assert.equal("SCRIPT", returned[3])
+  end)
+
   it("answers with a text, word by word", function()
     local provider = scripted.new({ "Hello my  friend.\nBye" }, "x")
     local returned, events = call(provider)

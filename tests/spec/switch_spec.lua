@@ -43,7 +43,7 @@ end
 
 local function new_agent()
   return place:new({}, { tools = { { name = "look", description = "looks",
-    input_schema = { type = "object" }, run = function() return "seen" end } } })
+    run = function() return "seen" end } } })
 end
 
 local function rejected(server)

@@ -127,7 +127,7 @@ describe("a tool", function()
   it("says which of its fields is wrong", function()
     assert.equal("the agent script: tool 't': timeout: expected seconds, got 0",
       raised(new, tool("t", print, { timeout = 0 })))
-    assert.equal("the agent script: tool 't': background: expected true or false, got yes",
+    assert.equal("the agent script: tool 't': background: expected true or false, got 'yes'",
       raised(new, tool("t", print, { background = "yes" })))
   end)
 
@@ -188,11 +188,14 @@ describe("a tool", function()
 
     it("goes on when the user interrupts, and can be stopped", function()
       local made = place:new({}, { system = "s", plugins = { "background" },
-        tools = { background(function() async.sleep(1000) end) } })
+        tools = { background(function(_, ctx)
+          ctx.progress("3 of 20", 0.15)
+          async.sleep(1000)
+        end) } })
       async.run(function()
         local id = results_of(made, call("slow"))[1].content:match("call%-%x+")
         async.sleep(0)
-        assert.matches(id .. ": [running] slow",
+        assert.matches(id .. ": [running] slow: 3 of 20 (15 %)",
           results_of(made, call("check_background"))[1].content, 1, true)
         results_of(made, call("background_kill", { task_id = id }))
         assert.matches(id .. " slow failed: Cancelled", told(made), 1, true)

@@ -62,11 +62,18 @@ describe("agenthost.tools", function()
     it("says what is wrong, and whose it is", function()
       local good <const> = { name = "n", description = "d", run = print }
       for pattern, change in pairs({
-        ["mine: a tool needs a name of letters, digits, '_' and '-', got nil"] = { name = false },
-        ["mine: a tool needs a name of letters, digits, '_' and '-', got a b"] = { name = "a b" },
+        ["mine: a tool needs a name of letters, digits, '_' and '-', at most 64; got nil"] =
+          { name = false },
+        ["mine: a tool needs a name of letters, digits, '_' and '-', at most 64; got 'a b'"] =
+          { name = "a b" },
         ["mine: tool 'n' needs a description: the model chooses by it"] = { description = "" },
         ["mine: tool 'n' needs a function run(input, ctx)"] = { run = "echo" },
-        ["mine: tool 'n': input.x: expected 'string'"] = { input = { x = "text" } },
+        ["mine: tool 'n': input.x: expected a type, a ? if it is optional, and what it is, such as "
+          .. '"integer?: how many"; the types are string, number, '] = { input = { x = "str: a" } },
+        ["mine: tool 'n': timeout: expected seconds, got '30'"] = { timeout = "30" },
+        ["mine: tool 'n': permission: expected read, edit, command, input, none or a function, got "
+          .. "'reads'"] = { permission = "reads" },
+        ["mine: tool 'n': preview: expected a function, got true"] = { preview = true },
         ["mine: tool 'n': input: expected a JSON Schema"] = { input = "string" },
       }) do
         local tool = {}
@@ -78,7 +85,7 @@ describe("agenthost.tools", function()
         end
         assert.matches(pattern, raised(registry.add, registry, tool, "mine"), 1, true)
       end
-      assert.matches("got " .. ("x"):rep(65),
+      assert.matches("got '" .. ("x"):rep(65),
         raised(registry.add, registry, { name = ("x"):rep(65) }, "mine"), 1, true)
       assert.matches("mine: expected a tool", raised(registry.add, registry, 7, "mine"), 1, true)
       assert.matches("mine: expected a tool", raised(registry.add, registry, "bash", "mine"), 1,
@@ -86,11 +93,49 @@ describe("agenthost.tools", function()
       assert.same({}, registry:names())
     end)
 
+    it("refuses a field that nobody would read: misspelt, or another program's", function()
+      for field, meant in pairs({ parameters = "input", input_schema = "input", premission =
+        "permission", time_out = "timeout" }) do
+        local tool = { name = "n", description = "d", run = print, [field] = {} }
+        assert.equal(("mine: tool 'n': unknown field '%s'; did you mean '%s'?"):format(field,
+          meant), raised(registry.add, registry, tool, "mine"))
+      end
+      assert.equal("mine: tool 'n': unknown field 'desciption'; did you mean 'description'?",
+        raised(registry.add, registry, { name = "n", desciption = "d", run = print }, "mine"))
+    end)
+
+    it("leaves fields of the tool's own alone", function()
+      registry:add({ name = "n", description = "d", run = print, tags = {}, title = "N", input = {},
+        parameters = {}, [1] = 1 }, "mine")
+      assert.same({ "n" }, registry:names())
+    end)
+
     it("refuses two of one name, and names both owners", function()
       add("t", print)
       assert.equal("mine: tool 't' is already there, from the test",
         raised(registry.add, registry, { name = "t", description = "d", run = print }, "mine"))
     end)
+  end)
+
+  it("says what cannot be sent, without our own places", function()
+    for pattern, value in pairs({
+      ["expected a text, or a table that is sent as JSON; it returned a function"] = print,
+      ["cannot be sent: f: cannot write a value of type function"] = { f = print },
+      ["cannot be sent: table has both array and object keys"] = { a = 1, 2 },
+    }) do
+      local text, is_error = content(value)
+      assert.is_true(is_error)
+      assert.matches(pattern, text, 1, true)
+      assert.is_nil(text:find("lua/agenthost", 1, true))
+    end
+  end)
+
+  it("tells the message of a table that is raised", function()
+    add("t", function() error({ message = "no such list", code = 3 }) end)
+    add("empty", function() error({}) end)
+    local results = run({ "t" }, { "empty" })
+    assert.equal("Error: no such list", results[1].content)
+    assert.equal("Error: it raised a table without `message`", results[2].content)
   end)
 
   describe("run", function()
@@ -169,8 +214,8 @@ describe("agenthost.tools", function()
       local results = run({ "text" }, { "place" }, { "table" }, { "nothing" }, { "fine" })
       assert.same({ "Error: it broke", true }, { results[1].content, results[1].is_error })
       assert.matches("^Error: .*tools_spec.lua:%d+: it broke$", results[2].content)
-      assert.matches("^Error: table", results[3].content)
-      assert.equal("Error: nil", results[4].content)
+      assert.equal('Error: {"code":1}', results[3].content)
+      assert.equal("Error: it raised an error without a message", results[4].content)
       assert.same({ "fine", nil }, { results[5].content, results[5].is_error })
       assert.equal(4, #logged)
       assert.matches("^tool text failed: it broke\nstack traceback:", logged[1])

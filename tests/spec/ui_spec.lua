@@ -154,6 +154,7 @@ describe("the status line", function()
       usage = { session = { input_tokens = 12345, output_tokens = 1, cache_read_input_tokens = 0,
         cache_creation_input_tokens = 0, unpriced = 0, cost_usd = cost or 0 } },
       pending_tasks = function() return { 1, 2 } end,
+      tool_jobs = { list = function() return {} end },
     })
     one:start(function() return false end)
     one:on_event({ type = "tool_start", call = { name = "bash",

@@ -28,6 +28,8 @@
 ---| "REDIRECT" # too many, or to somewhere that is not http:// or https://
 ---| "NOMEM" # out of memory
 ---| "FAILED" # anything else
+
+---@class agenthost.http
 local http = {}
 
 ---@class agenthost.http.Options

@@ -14,6 +14,8 @@
 --- table { message, code, retryable = true|false }: the call fails in place of answering).
 local async = require("agenthost.async")
 local json = require("agenthost.json")
+local options = require("agenthost.options")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -67,11 +69,14 @@ function M.view(request)
   }
 end
 
+local TURN <const> = { "text", "tools", "thinking", "stop_reason", "delay", "pace", "fail" }
+
 local function as_table(reply, source)
   if type(reply) == "string" then
     return { text = reply }
   elseif type(reply) == "table" then
-    return reply
+    local ok, message = pcall(options.check, reply, TURN, -1)
+    return ok and reply or error(("%s: a turn: %s"):format(source, message), 0)
   end
   error(("%s: a turn has to be a text or a table, got a %s"):format(source, type(reply)), 0)
 end
@@ -123,7 +128,7 @@ end
 
 --- See agenthost.Provider.
 function Scripted:stream(request, on_event)
-  local ok, reply = pcall(self.next_reply, self, request)
+  local ok, reply = protect.call("the scripted model", self.next_reply, self, request)
   if not ok and type(reply) ~= "string" then
     error(reply, 0) -- a script that waits was cancelled
   elseif not ok then

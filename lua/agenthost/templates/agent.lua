@@ -1,8 +1,8 @@
 -- An agent: a model, a prompt, tools, and what they may do without a question.
---   agenthost my_agent.lua               talk to it
---   agenthost my_agent.lua -p "..."      one answer
---   agenthost check my_agent.lua         what is wrong with it, and how long its prompt is
---   agenthost test                       runs my_agent_test.lua, on a scripted model: no key needed
+--   agenthost my_agent.lua: talk to it
+--   agenthost my_agent.lua -p "...": one answer
+--   agenthost check my_agent.lua: what is wrong with it, and how long its prompt is
+--   agenthost test: runs my_agent_test.lua, on a scripted model: no key needed
 -- See `agenthost help agents`.
 local agent = require("agenthost.agent")
 

@@ -1,6 +1,6 @@
 -- A plugin: tools, commands and parts of the prompt that belong together.
---   agenthost test                       runs my_plugin_test.lua
---   agenthost check my_plugin.lua        says what is wrong with it
+--   agenthost test: runs my_plugin_test.lua
+--   agenthost check my_plugin.lua: says what is wrong with it
 -- To use it name the file in the agent's `plugins`: "./my_plugin.lua", or with options
 -- { "./my_plugin.lua", max = 5 }. See `agenthost help plugins`.
 local option_check = require("agenthost.options")

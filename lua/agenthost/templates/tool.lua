@@ -1,6 +1,6 @@
 -- A tool: what it is called, when a model should use it, what it takes, and what it does.
---   agenthost test                     runs my_tool_test.lua
---   agenthost check my_tool.lua        says what a provider would refuse
+--   agenthost test: runs my_tool_test.lua
+--   agenthost check my_tool.lua: says what a provider would refuse
 -- To use it name the file in the agent's `plugins`: "./my_tool.lua". See `agenthost help tools`.
 
 ---@type agenthost.Tool

@@ -6,8 +6,10 @@ local ports = require("agenthost.ui.ports")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local session_commands = require("agenthost.ui.session_commands")
+local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 local timeline = require("agenthost.ui.timeline")
+local tool_jobs = require("agenthost.tool_jobs")
 local words = require("agenthost.ui.words")
 
 local M = {}
@@ -63,6 +65,10 @@ add("tasks", nil, "the tasks of this session, against time, and their ports", fu
     leaders[#leaders + 1] = state.pid
   end
   local rows = timeline.rows(tasks, repl.screen.width(), ports.of(leaders))
+  for _, call in ipairs(repl.agent.tool_jobs:list()) do
+    rows[#rows + 1] = words.shorten(("%s running, %s %s"):format(call.id,
+      words.duration(sys.now() - call.since), tool_jobs.describe(call)), repl.screen.width())
+  end
   return #rows > 0 and table.concat(rows, "\n") or "no tasks"
 end, true)
 
@@ -72,6 +78,9 @@ add("usage", nil, "tokens and cost of this session", function(repl)
 end, true)
 
 add("kill", "ID", "end a task and all its processes", function(repl, argument)
+  if repl.agent.tool_jobs:cancel(argument) then
+    return "stopping " .. argument
+  end
   local found, message = find_task(repl, argument)
   if not found then
     return nil, message

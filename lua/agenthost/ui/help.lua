@@ -22,6 +22,9 @@ local TOPICS <const> = {
   { "api", "the Lua modules; `agenthost help api MODULE` is one of them" },
 }
 
+-- The flags of a command: what `agenthost COMMAND --help` says.
+local COMMANDS <const> = { check = true, models = true, new = true, tasks = true, test = true }
+
 local function index()
   local lines = { "# agenthost", "",
     "`agenthost --help` lists flags and commands. The manual:", "" }
@@ -75,6 +78,8 @@ function M.run(words)
   local topic, module = words[1], words[2]
   if topic == nil or topic == "--help" or topic == "-h" then
     return show(index())
+  elseif COMMANDS[topic] and not module then
+    return require("agenthost.ui." .. topic).run({ "--help" })
   elseif module and topic ~= "api" or words[3] then
     error({ usage = "agenthost help [TOPIC], or: agenthost help api MODULE" }, 0)
   elseif module then

@@ -83,8 +83,9 @@ function Print:on_event(event)
     self.options.printed:finish()
   end
   if event.type == "tool_end" and event.call.refused then
-    say(("not run: %s %s: %s"):format(event.call.name, one_line(event.call.summary or ""),
-      one_line(event.call.content)))
+    local summary = event.call.summary or ""
+    say(("not run: %s%s: %s"):format(event.call.name, summary ~= "" and " " .. one_line(summary)
+      or "", one_line(event.call.content)))
   end
   if self.partial then
     self.partial:on_event(event)

@@ -125,6 +125,9 @@ function M.run(words)
     elseif word == "--format" or word:find("^%-%-format=") then
       i = word == "--format" and i + 1 or i
       given.format = word:match("=(.*)$") or words[i] or ""
+    elseif word == "--help" or word == "-h" then
+      sys.write_fd(1, USAGE)
+      return 0
     elseif word:sub(1, 1) == "-" then
       sys.write_fd(2, USAGE)
       return 2

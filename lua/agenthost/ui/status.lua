@@ -25,7 +25,7 @@ function M.new(screen, agent)
 end
 
 local function tasks_running(self)
-  local count = #self.agent:pending_tasks()
+  local count = #self.agent:pending_tasks() + #self.agent.tool_jobs:list()
   return count > 0 and words.number(count, "task") .. " running" or nil
 end
 

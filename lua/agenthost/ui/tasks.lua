@@ -164,7 +164,10 @@ end
 ---@return integer
 function M.run(words)
   local verb = words[1]
-  if verb == "kill" and #words == 2 then
+  if verb == "--help" or verb == "-h" then
+    sys.write_fd(1, USAGE)
+    return 0
+  elseif verb == "kill" and #words == 2 then
     return kill(words[2])
   elseif verb == "tail" and #words == 2 and words[2] ~= "-f" then
     return tail(words[2], false)
