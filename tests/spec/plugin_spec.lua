@@ -178,8 +178,10 @@ describe("agenthost.plugin", function()
         plugins = { { setup = function(given) ctx = given end } } })
       assert.equal(place.cwd, ctx.cwd)
       assert.equal(1, ctx.notify("it changed", { path = "x" }))
-      assert.same({ { kind = "plugin", text = "it changed", path = "x", seq = 1 } },
-        made.queue:drain())
+      local notices = made.queue:drain()
+      assert.equal("string", type(notices[1].key))
+      notices[1].key = nil
+      assert.same({ { kind = "plugin", text = "it changed", path = "x", seq = 1 } }, notices)
       ctx.log("a line")
       assert.same({ { type = "log", text = "a line" } }, made.events)
       assert.matches("come from the task runner only",
