@@ -3,6 +3,8 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
+local STAR <const>, ANY <const> = ("*?"):byte(1, 2)
+
 -- Whether `name` in the directory is a link. Links whose target exists never get here; nil when
 -- nobody can tell.
 local function is_dangling_link(directory, name)
@@ -69,19 +71,15 @@ local function parts_of(path)
   return parts
 end
 
-local function part_matches(part, glob)
-  local pattern = glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
-  return part:find("^" .. pattern .. "$") ~= nil
-end
-
--- The usual matching of globs: at a mismatch the last `**` takes in one part more.
-local function parts_match(parts, globs)
+-- The usual matching of globs: at a mismatch the last star takes in one more. Not by a Lua pattern:
+-- that tries each of several stars with each of the others.
+local function sequence_fits(length, star_at, one_fits, count)
   local p, g, star, back = 1, 1, nil, nil
-  while p <= #parts do
-    if globs[g] == "**" then
+  while p <= length do
+    if star_at(g) then
       star, back = g, p
       g = g + 1
-    elseif globs[g] and part_matches(parts[p], globs[g]) then
+    elseif g <= count and one_fits(p, g) then
       p, g = p + 1, g + 1
     elseif star then
       back = back + 1
@@ -90,10 +88,31 @@ local function parts_match(parts, globs)
       return false
     end
   end
-  while globs[g] == "**" do
+  while star_at(g) do
     g = g + 1
   end
-  return globs[g] == nil
+  return g > count
+end
+
+--- Whether a text is one that a glob means: `*` is any text, and `?` (in a path) any byte.
+---@param s string
+---@param glob string
+---@return boolean
+function M.fits(s, glob)
+  return sequence_fits(#s, function(g)
+    return glob:byte(g) == STAR
+  end, function(p, g)
+    local wanted = glob:byte(g)
+    return wanted == s:byte(p) or wanted == ANY
+  end, #glob)
+end
+
+local function parts_match(parts, globs)
+  return sequence_fits(#parts, function(g)
+    return globs[g] == "**"
+  end, function(p, g)
+    return M.fits(parts[p], globs[g])
+  end, #globs)
 end
 
 -- A pattern without `~`, and with what a `/` at its end stands for: all that is below.
