@@ -1,4 +1,5 @@
 --- Paths in permission rules: where a path leads, and whether a pattern covers it.
+local defaults = require("agenthost.defaults")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -28,7 +29,7 @@ end
 ---@param path string
 ---@return string? absolute nil when that cannot be said
 function M.resolve(cwd, path)
-  if path == "" or path:find("%z") then
+  if path == "" or path:find("%z") or #path > defaults.permission.max_path then
     return nil
   end
   local absolute = (path:sub(1, 1) == "/" and path or cwd .. "/" .. path):gsub("/+", "/")
