@@ -120,7 +120,8 @@ end
 local function expand(pattern)
   local home = pattern:find("^~/") and sys.getenv("HOME")
   pattern = home and home .. pattern:sub(2) or pattern
-  return (pattern:gsub("^%./+", ""):gsub("/+$", "/**"))
+  pattern = pattern:gsub("^%./+", "")
+  return pattern:sub(-1) == "/" and (pattern:match("^.*[^/]") or "") .. "/**" or pattern
 end
 
 --- Whether a pattern covers a path. `*` and `?` stay inside one part of a path, `**` stands for any
@@ -148,8 +149,10 @@ end
 function M.leads_to(pattern, cwd, absolute)
   pattern = expand(pattern)
   local named, globs = pattern, ""
-  if pattern:find("[*?]") then
-    named, globs = pattern:match("^(.-)([^/]*[*?].*)$")
+  local star = pattern:find("[*?]")
+  if star then
+    named = pattern:sub(1, star - 1):match("^.*/") or ""
+    globs = pattern:sub(#named + 1)
   end
   local real = M.resolve(cwd, named ~= "" and named or ".")
   if not real then

@@ -46,6 +46,11 @@ local CASES <const> = {
   ["a path of a model's with many folders that are missing"] = function()
     return path.resolve("/w", ("a/"):rep(100000))
   end,
+  ["a rule with a long name of a folder"] = function()
+    local slashes = ("/"):rep(200000)
+    return path.leads_to(("a"):rep(200000) .. "/**", "/w", "/w/b"),
+      path.matches(slashes .. "a", "/w", "/w/b")
+  end,
   ["an unknown field with a long name"] = function()
     local known = {}
     for i = 1, 50 do
