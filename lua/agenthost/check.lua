@@ -7,6 +7,7 @@ local agent_base = require("agenthost.agent_base")
 local check_schema = require("agenthost.check_schema")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
+local permission_path = require("agenthost.permission_path")
 local permission_rules = require("agenthost.permission_rules")
 local protect = require("agenthost.protect")
 local provider = require("agenthost.provider")
@@ -136,7 +137,7 @@ local function check_rule_names(given, names, report)
       local rule = permission_rules.parse(text)
       local fits = not rule or rule.kind ~= nil
       for _, name in ipairs(rule and known or {}) do
-        fits = fits or name:find(rule.name) ~= nil
+        fits = fits or permission_path.fits(name, rule.name)
       end
       if not fits then
         local best = options.closest(text:match("^%s*([%w_-]+)") or "", known)

@@ -47,6 +47,7 @@ defaults.text = {
   shown = 20000, -- of what /output and /last show
   notice = 2000, -- of a task's output in a notice; the end is kept
   listing = 200, -- tasks that check_background lists
+  problem = 2000, -- of what is wrong with an input: one line
 }
 
 --- AGENTS.md and CLAUDE.md in the system prompt, in bytes.
@@ -210,6 +211,8 @@ defaults.permission = {
   max_command = 65536, -- bytes
   max_commands = 1000, -- simple commands in one command line
   max_depth = 20, -- substitutions inside one another
+  max_inside = 262144, -- bytes of commands inside commands, each read once for each level
+  max_path = 4096, -- bytes; Linux opens no longer ones
   shown = 20000, -- bytes of a command that can be asked for; characters of an edit in a question
   denials = 100, -- refused calls that the result of a headless run lists
   -- Edits of these ask each time: what stands in them is run by others. Names at any depth.

@@ -8,6 +8,9 @@
 ---
 --- Values are plain (also over several indented lines), "quoted", 'quoted' or blocks (`|`, `>`).
 --- What is nested below a key (`metadata:`) is passed over. The rest is an error with its line.
+local defaults = require("agenthost.defaults")
+local shorten = require("agenthost.ui.words").shorten
+
 local M = {}
 
 local MAX_LINES <const> = 200 -- of a head
@@ -15,7 +18,7 @@ local MAX_LINES <const> = 200 -- of a head
 local ESCAPES <const> = { ['"'] = '"', ["\\"] = "\\", ["/"] = "/", n = "\n", t = "\t" }
 
 local function fail(line, format, ...)
-  return nil, ("line %d: " .. format):format(line, ...)
+  return nil, shorten(("line %d: " .. format):format(line, ...), defaults.text.problem)
 end
 
 -- The lines of the head, without its fences, and the rest of the text.
@@ -23,7 +26,7 @@ local function split(s)
   local lines, at = {}, 1
   while at <= #s and #lines <= MAX_LINES do
     local line, after = s:match("^([^\n]*)\n?()", at)
-    line = line:gsub("%s+$", "")
+    line = line:match("^.*%S") or "" -- a pattern like "%s+$" takes forever for many spaces
     if at == 1 and line ~= "---" then
       return fail(1, "the head is missing: the first line has to be ---")
     elseif at > 1 and line == "---" then
@@ -38,7 +41,7 @@ end
 
 local function double_quoted(s)
   local bad
-  local value = s:gsub("\\(.?)", function(c)
+  local value = s:gsub("\\([%z\1-\127\194-\244]?[\128-\191]*)", function(c) -- a whole character
     bad = bad or not ESCAPES[c] and c
     return ESCAPES[c]
   end)
@@ -82,7 +85,8 @@ local function inline(s)
   elseif first:find("[&*!%%@`{%[]") then
     return nil, ("a value cannot begin with %s here: put it in quotes"):format(first)
   end
-  return (s:gsub("%s+#.*$", ""))
+  local comment = s:find("%s#")
+  return comment and s:sub(1, comment):match("^.*%S") or s
 end
 
 -- Indented lines as one text: their line breaks stay ("|") or become spaces (">", plain).

@@ -1,6 +1,8 @@
 --- Checking option tables, with the words that the C modules use.
 local M = {}
 
+local MAX_NAME <const> = 200 -- bytes of a name for which a closer one is looked for
+
 local function distance(a, b)
   local row = {}
   for j = 0, #b do
@@ -25,7 +27,8 @@ end
 function M.closest(name, known)
   local best, best_distance = nil, 4
   for _, candidate in ipairs(known) do
-    local d = distance(name, candidate)
+    local d = math.abs(#name - #candidate) -- the least that it can be
+    d = d < best_distance and #name <= MAX_NAME and distance(name, candidate) or math.huge
     if d < best_distance and d < #name then
       best, best_distance = candidate, d
     end

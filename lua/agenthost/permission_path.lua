@@ -1,7 +1,10 @@
 --- Paths in permission rules: where a path leads, and whether a pattern covers it.
+local defaults = require("agenthost.defaults")
 local sys = require("agenthost.sys")
 
 local M = {}
+
+local STAR <const>, ANY <const> = ("*?"):byte(1, 2)
 
 -- Whether `name` in the directory is a link. Links whose target exists never get here; nil when
 -- nobody can tell.
@@ -26,7 +29,7 @@ end
 ---@param path string
 ---@return string? absolute nil when that cannot be said
 function M.resolve(cwd, path)
-  if path == "" or path:find("%z") then
+  if path == "" or path:find("%z") or #path > defaults.permission.max_path then
     return nil
   end
   local absolute = (path:sub(1, 1) == "/" and path or cwd .. "/" .. path):gsub("/+", "/")
@@ -69,19 +72,15 @@ local function parts_of(path)
   return parts
 end
 
-local function part_matches(part, glob)
-  local pattern = glob:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
-  return part:find("^" .. pattern .. "$") ~= nil
-end
-
--- The usual matching of globs: at a mismatch the last `**` takes in one part more.
-local function parts_match(parts, globs)
+-- The usual matching of globs: at a mismatch the last star takes in one more. Not by a Lua pattern:
+-- that tries each of several stars with each of the others.
+local function sequence_fits(length, star_at, one_fits, count)
   local p, g, star, back = 1, 1, nil, nil
-  while p <= #parts do
-    if globs[g] == "**" then
+  while p <= length do
+    if star_at(g) then
       star, back = g, p
       g = g + 1
-    elseif globs[g] and part_matches(parts[p], globs[g]) then
+    elseif g <= count and one_fits(p, g) then
       p, g = p + 1, g + 1
     elseif star then
       back = back + 1
@@ -90,17 +89,39 @@ local function parts_match(parts, globs)
       return false
     end
   end
-  while globs[g] == "**" do
+  while star_at(g) do
     g = g + 1
   end
-  return globs[g] == nil
+  return g > count
+end
+
+--- Whether a text is one that a glob means: `*` is any text, and `?` (in a path) any byte.
+---@param s string
+---@param glob string
+---@return boolean
+function M.fits(s, glob)
+  return sequence_fits(#s, function(g)
+    return glob:byte(g) == STAR
+  end, function(p, g)
+    local wanted = glob:byte(g)
+    return wanted == s:byte(p) or wanted == ANY
+  end, #glob)
+end
+
+local function parts_match(parts, globs)
+  return sequence_fits(#parts, function(g)
+    return globs[g] == "**"
+  end, function(p, g)
+    return M.fits(parts[p], globs[g])
+  end, #globs)
 end
 
 -- A pattern without `~`, and with what a `/` at its end stands for: all that is below.
 local function expand(pattern)
   local home = pattern:find("^~/") and sys.getenv("HOME")
   pattern = home and home .. pattern:sub(2) or pattern
-  return (pattern:gsub("^%./+", ""):gsub("/+$", "/**"))
+  pattern = pattern:gsub("^%./+", "")
+  return pattern:sub(-1) == "/" and (pattern:match("^.*[^/]") or "") .. "/**" or pattern
 end
 
 --- Whether a pattern covers a path. `*` and `?` stay inside one part of a path, `**` stands for any
@@ -128,8 +149,10 @@ end
 function M.leads_to(pattern, cwd, absolute)
   pattern = expand(pattern)
   local named, globs = pattern, ""
-  if pattern:find("[*?]") then
-    named, globs = pattern:match("^(.-)([^/]*[*?].*)$")
+  local star = pattern:find("[*?]")
+  if star then
+    named = pattern:sub(1, star - 1):match("^.*/") or ""
+    globs = pattern:sub(#named + 1)
   end
   local real = M.resolve(cwd, named ~= "" and named or ".")
   if not real then

@@ -7,10 +7,11 @@
 local path = require("agenthost.permission_path")
 local shell_check = require("agenthost.shell_check")
 local shell_commands = require("agenthost.shell_commands")
+local shorten = require("agenthost.ui.words").shorten
 
 ---@class agenthost.PermissionRule
 ---@field text string as it was written
----@field name string a Lua pattern for the names of tools
+---@field name string of tools; `*` in it is any text
 ---@field kind? "read"|"edit"|"command" when it is for a kind of tools
 ---@field words? agenthost.ShellWord[] of a command
 ---@field prefix? boolean more words may follow
@@ -27,6 +28,8 @@ local shell_commands = require("agenthost.shell_commands")
 ---@field shell? agenthost.ShellText of a command
 
 local M = {}
+
+local SHOWN <const> = 200 -- columns of a rule in a message
 
 -- Names of kinds; those with a capital are what other agents call them.
 local KINDS <const> = { bash = "command", command = "command", read = "read", edit = "edit",
@@ -45,19 +48,19 @@ function M.parse(text)
     name, inside = text:match("^%s*([%w_.*-]+)%((.*)%)%s*$")
   end
   if not name then
-    return nil, ("the rule '%s' is not of the form tool or tool(command or path)"):format(text)
+    return nil, ("the rule '%s' is not of the form tool or tool(command or path)"):format(
+      shorten(text, SHOWN))
   end
-  local rule = { text = text, kind = KINDS[name],
-    name = "^" .. name:gsub("[.-]", "%%%0"):gsub("%*", ".*") .. "$" }
+  local rule = { text = text, kind = KINDS[name], name = name }
   if inside and inside ~= "*" and inside ~= "" then
     rule.path = inside
-    local command = inside:match("^(.-):%*$") or inside:match("^(.-)%s+%*$")
+    local command = inside:match("^(.-):%*$") or inside:match("^(.*%S)%s+%*$")
     local shell = shell_commands.parse(command or inside)
     rule.words = #shell.commands == 1 and not shell.problem and shell.commands[1].words or nil
     rule.prefix = command ~= nil
     if not rule.words and (rule.kind == "command" or inside:find(":%*$")) then
-      return nil, ("the rule '%s' has to hold one plain command: %s"):format(text,
-        shell.problem or "it holds several")
+      return nil, ("the rule '%s' has to hold one plain command: %s"):format(
+        shorten(text, SHOWN), shell.problem or "it holds several")
     end
   end
   return rule
@@ -94,7 +97,7 @@ end
 -- command where something is forbidden: nobody knows what reads it, so a command that is allowed
 -- says nothing about it.
 local function names(rule, request, forbids)
-  return request.tool:find(rule.name) ~= nil
+  return path.fits(request.tool, rule.name)
     or rule.kind ~= nil and request.kind == rule.kind
     or rule.kind == "command" and request.kind == "input" and forbids
 end

@@ -4,24 +4,37 @@
 --- additionalProperties, items, minItems, maxItems, minimum, maximum, exclusiveMinimum,
 --- exclusiveMaximum, minLength, maxLength, anyOf, oneOf, allOf and $ref to "#/$defs/...". Other
 --- keywords are for the model only.
+local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local schema_shape = require("agenthost.schema_shape")
+local shorten = require("agenthost.ui.words").shorten
 
 local M = {}
 
 local types = { string = true, number = true, integer = true, boolean = true, object = true,
   array = true }
 
+local MAX_NAME <const> = 100 -- columns of a name in a message
+
+-- What is wrong, on one line that is not too long: names and values in it are anybody's.
+local function problem_line(problem)
+  return shorten(problem, defaults.text.problem)
+end
+
+local function refuse(format, ...)
+  error(problem_line(format:format(...)), 0)
+end
+
 -- "integer?: how many lines" -> { type = "integer", description = "how many lines" }, optional
 local function from_short(name, text)
-  local type, mark, description = text:match("^%s*(%a+)(%??)%s*:?%s*(.-)%s*$")
+  local type, mark, description = text:match("^%s*(%a+)(%??)%s*:?%s*(.*)$")
   if not types[type] then
-    error(("input.%s: expected a type, a ? if it is optional, and what it is, such as "
+    refuse("input.%s: expected a type, a ? if it is optional, and what it is, such as "
       .. "\"integer?: how many\"; the types are string, number, integer, boolean, object, array; "
-      .. "got %q"):format(name, text), 0)
+      .. "got \"%s\"", name, text)
   end
-  return { type = type, description = description ~= "" and description or nil }, mark == "?"
+  return { type = type, description = description:match("^.*%S") }, mark == "?"
 end
 
 local function without_optional(value)
@@ -35,8 +48,8 @@ end
 
 local function as_schema(input)
   if type(input) ~= "table" then
-    error("input: expected a JSON Schema or { name = \"type: description\" }, got a "
-      .. type(input), 0)
+    refuse("input: expected a JSON Schema or { name = \"type: description\" }, got a %s",
+      type(input))
   end
   if input.type == "object" and (input.properties == nil or type(input.properties) == "table") then
     return input
@@ -44,7 +57,7 @@ local function as_schema(input)
   local schema = { type = "object", properties = json.object({}), required = json.array({}) }
   for name, value in pairs(input) do
     if type(name) ~= "string" then
-      error("input: expected a JSON Schema or { name = \"type: description\" }", 0)
+      refuse("input: expected a JSON Schema or { name = \"type: description\" }")
     end
     local optional = false
     if type(value) == "string" then
@@ -52,7 +65,7 @@ local function as_schema(input)
     elseif type(value) == "table" then
       schema.properties[name], optional = without_optional(value)
     else
-      error(("input.%s: expected a text or a schema, got a %s"):format(name, type(value)), 0)
+      refuse("input.%s: expected a text or a schema, got a %s", name, type(value))
     end
     if not optional then
       table.insert(schema.required, name)
@@ -71,7 +84,7 @@ function M.from_input(input)
   local schema = as_schema(input or {})
   local problem = schema_shape.problem(schema)
   if problem then
-    error(problem, 0)
+    refuse("%s", problem)
   end
   return schema
 end
@@ -121,6 +134,12 @@ local function hint(schema)
   return text and (" (%s)"):format(text) or ""
 end
 
+-- The name of a field behind its path; a message is no place for a long one.
+local function member(path, name)
+  name = tostring(name)
+  return path .. (#name > MAX_NAME and shorten(name, MAX_NAME) or name)
+end
+
 -- The names that an object may have, closest first where one is meant.
 local function known_names(name, properties)
   local names = {}
@@ -140,14 +159,14 @@ local function check_object(value, schema, path, within)
       return ("%s%s is missing%s"):format(path, name, hint(properties[name]))
     end
   end
-  for name, member in pairs(value) do
+  for name, its_value in pairs(value) do
     local its_schema, problem = properties[name], nil
     if its_schema ~= nil then
-      problem = check(member, its_schema, path .. tostring(name), within)
+      problem = check(its_value, its_schema, member(path, name), within)
     elseif schema.additionalProperties == false then
-      problem = ("%s%s is not known%s"):format(path, tostring(name), known_names(name, properties))
+      problem = ("%s is not known%s"):format(member(path, name), known_names(name, properties))
     elseif type(schema.additionalProperties) == "table" then
-      problem = check(member, schema.additionalProperties, path .. tostring(name), within)
+      problem = check(its_value, schema.additionalProperties, member(path, name), within)
     end
     if problem then
       return problem
@@ -223,7 +242,8 @@ local function check_combined(value, schema, path, within)
       end
     end
     if #choices > 0 and #problems == #choices then
-      return ("%s fits none of its forms: %s"):format(path, table.concat(problems, "; or "))
+      problems = table.concat(problems, "; or "):sub(1, 4 * defaults.text.problem)
+      return ("%s fits none of its forms: %s"):format(path, problems)
     elseif keyword == "oneOf" and #problems < #choices - 1 then
       return ("%s fits more than one of its forms; it has to be exactly one"):format(path)
     end
@@ -285,7 +305,7 @@ end
 --- Checks a decoded input. Fields that are null are taken as absent.
 ---@param input table
 ---@param schema table
----@return string? problem in words for the model; nil when it fits
+---@return string? problem in words for the model, one line; nil when it fits
 function M.check(input, schema)
   if type(input) == "table" then
     for name, value in pairs(input) do
@@ -294,7 +314,8 @@ function M.check(input, schema)
       end
     end
   end
-  return check(input, schema, "input", { root = schema, depth = 0, steps = 0 })
+  local problem = check(input, schema, "input", { root = schema, depth = 0, steps = 0 })
+  return problem and problem_line(problem)
 end
 
 return M

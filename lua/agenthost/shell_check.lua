@@ -1,8 +1,10 @@
 --- What a command line does beyond its words: programs that run other commands, and builtins that
 --- change what later commands mean. Such a command is not plain, and what it may run is looked at,
 --- too. For permission rules; see shell_commands.lua.
+local defaults = require("agenthost.defaults")
 local shell_commands = require("agenthost.shell_commands")
 local shell_programs = require("agenthost.shell_programs")
+local shorten = require("agenthost.ui.words").shorten
 
 local M = {}
 
@@ -35,7 +37,7 @@ local CHANGES <const> = set([[
 ---@param word string
 ---@return string
 function M.basename(word)
-  return word:match("([^/]+)$") or word
+  return word:match("^.*/([^/]+)$") or word
 end
 
 -- Whether a shell reads what it runs from somewhere else: its input, a device.
@@ -118,7 +120,8 @@ function M.read(text)
     result.unsure = result.unsure or is_shell and reads_elsewhere(command.words) or false
     i = i + 1
   end
-  result.problem = result.problem or elsewhere(result) or nil
+  local problem = result.problem or elsewhere(result)
+  result.problem = problem and shorten(problem, defaults.text.problem) or nil
   return result
 end
 

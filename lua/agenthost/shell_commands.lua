@@ -17,6 +17,7 @@ local shell_words = require("agenthost.shell_words")
 ---@field commands agenthost.ShellCommand[] every simple command that was found
 ---@field problem? string why it is not plainly understood; nil when it is
 ---@field unsure boolean some commands in it may not have been found
+---@field inside integer bytes of texts inside it that were read as command lines
 
 local M = {}
 
@@ -54,29 +55,31 @@ end
 -- Words behind which names and options may stand before the command.
 local LOOSE <const> = { ["time"] = true, ["coproc"] = true }
 
--- Takes what is in front of a simple command off it. Gives true when it cannot be said at which of
--- the words that are left the command begins.
+-- Looks at what is in front of a simple command. Gives true when it cannot be said at which of the
+-- words that are left the command begins, and which is the first of these.
 function Parser:strip(words)
-  local loose = false
-  while words[1] do
-    local first = words[1]
+  local loose, at = false, 1
+  while words[at] do
+    local first = words[at]
     if first.bare and (IN_FRONT[first.text] or COMPOUND[first.text]) then
       self:fail(("'%s' makes it a compound command"):format(first.text))
       if not IN_FRONT[first.text] then
-        return true
+        return true, at
       end
       loose = loose or LOOSE[first.text]
     elseif is_assignment(first) then
       self:fail("it sets a variable")
     else
-      return loose
+      break
     end
-    table.remove(words, 1)
+    at = at + 1
   end
+  return loose, at
 end
 
 function Parser:add_command(words)
-  local loose = self:strip(words)
+  local loose, first = self:strip(words)
+  words = first > 1 and table.move(words, first, #words, 1, {}) or words
   local name = words[1]
   if not name then
     return
@@ -233,6 +236,11 @@ end
 ---@param level integer how deep the text stands inside others
 function M.parse_into(result, text, level)
   local parser = M.new_parser(result, text, level)
+  result.inside = result.inside + (level > 0 and #text or 0)
+  if result.inside > defaults.permission.max_inside then
+    return parser:fail(("commands inside it are longer than %d bytes "
+      .. "(defaults.permission.max_inside)"):format(defaults.permission.max_inside), true)
+  end
   local problem = shell_words.bad_characters(text)
   if problem then
     parser:fail(problem, true)
@@ -244,7 +252,7 @@ end
 ---@param text string
 ---@return agenthost.ShellText
 function M.parse(text)
-  local result = { commands = {}, unsure = false }
+  local result = { commands = {}, unsure = false, inside = 0 }
   if #text > defaults.permission.max_command then
     result.problem = ("it is longer than %d bytes (defaults.permission.max_command)"):format(
       defaults.permission.max_command)

@@ -46,9 +46,13 @@ end
 ---@param reader agenthost.ShellReader
 function M.skip(reader)
   for _, document in ipairs(reader.here) do
-    local stop, after = find_end(reader.s, reader.pos, document)
+    local stop, after
+    if not reader.endless then
+      stop, after = find_end(reader.s, reader.pos, document)
+    end
     if not stop then
       reader:fail("a here-document has no end", true)
+      reader.endless = true -- nobody knows what is a command from here on: no use in looking again
       break
     end
     local body = reader.s:sub(reader.pos, stop - 1)

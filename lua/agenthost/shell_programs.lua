@@ -76,7 +76,7 @@ end
 
 -- Whether a command of sed only prints, deletes, or substitutes.
 local function is_plain_sed(command)
-  command = command:match("^%s*[%d,$]*!?%s*(.-)%s*$")
+  command = command:match("^%s*[%d,$]*!?%s*(.*)$"):match("^.*%S") or ""
   if command:find("^[pdqQ=]?$") or command:find("^/[^/\\]*/!?[pd]$") then
     return true
   end

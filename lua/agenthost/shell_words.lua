@@ -16,6 +16,8 @@
 ---@field depth integer parentheses that are open in this list
 ---@field here table[] here-documents that begin with the next line
 ---@field result agenthost.ShellText
+---@field brace_end? integer the first `}` or quote behind the last `${`
+---@field endless? boolean a here-document has no end
 local Reader = {}
 
 local M = { methods = Reader }
@@ -72,6 +74,15 @@ function Reader:ansi_quotes()
   self.pos = at + 1
 end
 
+-- Whether a quote stands between here and the next `}`. What is found is kept: many `${` would each
+-- look through all the rest.
+function Reader:quote_in_braces(from)
+  if not self.brace_end or self.brace_end < from then
+    self.brace_end = self.s:find("[}'\"]", from) or #self.s + 1
+  end
+  return self.s:find("^['\"]", self.brace_end) ~= nil
+end
+
 -- At a `$` or a backtick, outside single quotes.
 function Reader:expansion(word, quoted)
   local from = self.pos
@@ -88,8 +99,8 @@ function Reader:expansion(word, quoted)
     self:ansi_quotes()
   else
     -- Quotes inside ${...} have rules of their own; a line break may hide what `$` belongs to.
-    local unsure = self.s:find("^%${[^}]*['\"]", from) or self.s:find("^%$\\\n", from)
-    self:fail("it contains an expansion", unsure ~= nil)
+    local unsure = two == "${" and self:quote_in_braces(from) or self.s:find("^%$\\\n", from)
+    self:fail("it contains an expansion", unsure and true)
     self.pos = from + 1
   end
   add(word, self.s:sub(from, self.pos - 1))

@@ -11,6 +11,7 @@ local instructions = require("agenthost.instructions")
 local places = require("agenthost.places")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local shorten = require("agenthost.ui.words").shorten
 
 local M = {}
 
@@ -47,7 +48,7 @@ function M.parse(content)
     return nil, rest
   elseif not M.is_name(fields.name) then
     return nil, ("its name has to be of a-z, 0-9 and single hyphens, at most 64; it is %s"):format(
-      fields.name and "'" .. one_line(fields.name) .. "'" or "missing")
+      fields.name and "'" .. shorten(fields.name, 100) .. "'" or "missing")
   end
   local description = one_line(fields.description or "")
   if description == "" then
