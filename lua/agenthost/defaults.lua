@@ -59,6 +59,7 @@ defaults.instructions = {
 defaults.plugin = {
   max_file = 1024 * 1024, -- bytes of one file of Lua or of a prompt
   max_state = 256 * 1024, -- bytes of ctx.state as JSON
+  max_plugins = 200, -- of one agent, with those that plugins have added
   max_timers = 100, -- of one plugin
   min_timer = 0.05, -- seconds
   teardown = 5, -- seconds that jobs of an unloaded plugin may take to end
