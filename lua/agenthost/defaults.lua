@@ -255,6 +255,13 @@ defaults.project = {
   shown = 20, -- files that the question lists
 }
 
+--- Tools that the model makes (plugins/selfext).
+defaults.selfext = {
+  max_code = 16 * 1024, -- bytes of one; a question shows all of it (permission.shown)
+  max_name = 40, -- characters
+  max_tools = 100, -- of one project
+}
+
 --- Environment variables that no command may see: shell patterns. They are taken out of the
 --- environment at start; os.getenv and sys.getenv still give them to Lua.
 defaults.secret_env = {
