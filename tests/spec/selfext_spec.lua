@@ -4,8 +4,10 @@ local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local places = require("agenthost.places")
 local project = require("agenthost.project")
+local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 local temp = require("support.temp")
+local tool_check = require("agenthost.tool_check")
 
 local call, reply = agents.call, agents.reply
 
@@ -256,6 +258,14 @@ describe("selfext", function()
         end
         assert.same({}, asked)
         assert.matches("^The tool 'greet' is made", (create(made, "greet")))
+        -- its time is not that of whoever looks at it
+        assert.equal("went on", async.run(function()
+          return select(2, protect.call("the spec", function()
+            assert.matches("0.2 s", tool_check.problem("while true do end", "greet", "greet.lua"))
+            for _ = 1, 100000 do end -- luacheck: ignore 542
+            return "went on"
+          end))
+        end))
         defaults.guard.seconds = seconds
       end)
   end)
@@ -337,6 +347,29 @@ describe("selfext", function()
       assert.matches("outside", (create(made, "greet")))
       assert.same({}, sys.list(outside))
       temp.remove(outside)
+    end)
+
+    -- What somebody else puts there while the file is written would be trusted with it.
+    it("when something else has changed meanwhile", function()
+      local made = new()
+      local find = project.find
+      for _, name in ipairs({ "evil.lua", "greet.lua" }) do
+        project.find = function(cwd) -- the second look is the one after the file was written
+          if sys.stat(path("greet.lua")) then
+            write(name, code_of("evil", "x"))
+          end
+          return find(cwd)
+        end
+        local shown, is_error = create(made, "greet")
+        project.find = find
+        assert.matches("^Error: .*/.agenthost was changed by somebody else meanwhile$", shown)
+        assert.is_true(is_error)
+        assert.equal(code_of("evil", "x"), (sys.read_file(path(name))))
+        assert.equal(name == "greet.lua", sys.stat(path("greet.lua")) ~= nil)
+        assert.is_nil(is_trusted())
+        os.remove(path(name))
+      end
+      assert.same({ "bash", "create_tool" }, made.tools:names())
     end)
 
     it("when a reload is under way", function()
