@@ -22,10 +22,10 @@ local tools = require("agenthost.tools")
 ---@field state table kept from run to run: see plugin_state.lua; written when it has changed, after
 ---  each call of the plugin
 ---@field http agenthost.http
----@field plugin fun(spec: string|table) adds another plugin, as if it stood in `plugins`; it goes
----  with the one that has added it. While that is set up it is part of it. Later it is set up and
----  counts at once, or the call raises and nothing has changed; one that it has added before is
----  loaded anew
+---@field plugin fun(spec: string|table) adds another plugin, as if it stood in `plugins`, relative
+---  paths as there (`dir` names the plugin's own folder); it goes with the one that has added it.
+---  While that is set up the two count together. Later it is set up and counts at once, or the call
+---  raises and nothing has changed; one that was added before is loaded anew
 ---@field tool fun(tool: agenthost.Tool) adds a tool
 ---@field command fun(command: agenthost.Command) adds a command of the interactive program
 ---@field on fun(event: agenthost.EventName, fn: fun(event: table), opts?: { priority?: number })

@@ -190,6 +190,12 @@ describe("selfext", function()
         FILE .. ": the tool's name has to be 'greet', as the file's; it is 'other'" },
       ["an input that is none"] = { code_of("greet", "x", "input = { city = 'strin' },"),
         "input.city: expected 'string'" },
+      ["an input that no request can hold"] = {
+        code_of("greet", "x", "input = { city = { type = 'string', default = print } },"),
+        FILE .. ": tool 'greet': .*function" },
+      ["an input without end"] = {
+        "local t = { type = 'object', properties = {} }\nt.properties.t = t\n"
+          .. code_of("greet", "x", "input = t,"), "nested deeper than 100 levels" },
       ["a wrong permission"] = { code_of("greet", "x"):gsub('"none"', '"all"'),
         "permission: expected read, edit" },
       ["a global that is not there"] = { "return tool {}", FILE .. ":1: .*global 'tool'" },
