@@ -53,6 +53,11 @@ return { name = "%s", description = "d", permission = "none", run = function() r
     return async.run(function() return made.reloader:refresh(opts) end)
   end
 
+  local function only(lines)
+    assert.equal(1, #lines)
+    return lines[1]
+  end
+
   it("is set up with it, behind it, with its options and its part of the prompt", function()
     write("child.lua", [[return { name = "child", setup = function(ctx, opts)
       ctx.prompt({ source = "child", text = "depth " .. opts.depth })
@@ -76,7 +81,7 @@ return { name = "%s", description = "d", permission = "none", run = function() r
     local made = new({ (owner(function(ctx) ctx.plugin("./child.lua") end)) })
     local first = made.plugins.records[1]
     write("child.lua", TOOL:format("say", "two"))
-    assert.same({ base .. "/./child.lua is loaded: the plugin child" }, refresh(made))
+    assert.matches("/child.lua is loaded: the plugin child$", only(refresh(made)))
     assert.equal("two", said(made, "say"))
     assert.equal(first, made.plugins.records[1])
     write("child.lua", "return {")
@@ -97,7 +102,7 @@ return { name = "%s", description = "d", permission = "none", run = function() r
       assert.equal(1, #refresh(made))
       assert.equal(child, made.plugins.records[2])
       write("owner.lua", OWNER:format(3, ""))
-      assert.same({ base .. "/./owner.lua is loaded: the plugin owner 3" }, refresh(made))
+      assert.matches("/owner.lua is loaded: the plugin owner 3$", only(refresh(made)))
       assert.same({ "other" }, made.tools:names())
       assert.is_true(child.dead)
 
@@ -105,8 +110,8 @@ return { name = "%s", description = "d", permission = "none", run = function() r
       refresh(made)
       write("owner.lua", OWNER:format(5, ""))
       local lines = refresh(made, { all = true })
-      assert.equal(base .. "/./owner.lua is loaded: the plugin owner 5", lines[1])
-      assert.equal(base .. "/./child.lua is not used any more", lines[2])
+      assert.matches("/owner.lua is loaded: the plugin owner 5$", lines[1])
+      assert.matches("/child.lua is not used any more$", lines[2])
       write("owner.lua", OWNER:format(6, "ctx.plugin('./child.lua')"))
       refresh(made)
       write("owner.lua", OWNER:format(7, ""))
