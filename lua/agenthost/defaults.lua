@@ -60,6 +60,7 @@ defaults.instructions = {
 defaults.plugin = {
   max_file = 1024 * 1024, -- bytes of one file of Lua or of a prompt
   max_state = 256 * 1024, -- bytes of ctx.state as JSON
+  max_plugins = 200, -- of one agent, with those that plugins have added
   max_timers = 100, -- of one plugin
   min_timer = 0.05, -- seconds
   teardown = 5, -- seconds that jobs of an unloaded plugin may take to end
@@ -256,6 +257,13 @@ defaults.project = {
   max_bytes = 2 * 1024 * 1024, -- of all files
   max_depth = 8, -- levels of folders
   shown = 20, -- files that the question lists
+}
+
+--- Tools that the model makes (plugins/selfext).
+defaults.selfext = {
+  max_code = 16 * 1024, -- bytes of one; a question shows all of it (permission.shown)
+  max_name = 40, -- characters
+  max_tools = 100, -- of one project
 }
 
 --- Environment variables that no command may see: shell patterns. They are taken out of the

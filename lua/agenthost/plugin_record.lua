@@ -22,6 +22,10 @@ local tools = require("agenthost.tools")
 ---@field state table kept from run to run: see plugin_state.lua; written when it has changed, after
 ---  each call of the plugin
 ---@field http agenthost.http
+---@field plugin fun(spec: string|table) adds another plugin, as if it stood in `plugins`, relative
+---  paths as there (`dir` names the plugin's own folder); it goes with the one that has added it.
+---  While that is set up the two count together. Later it is set up and counts at once, or the call
+---  raises and nothing has changed; one that was added before is loaded anew
 ---@field tool fun(tool: agenthost.Tool) adds a tool
 ---@field command fun(command: agenthost.Command) adds a command of the interactive program
 ---@field on fun(event: agenthost.EventName, fn: fun(event: table), opts?: { priority?: number })
@@ -52,6 +56,7 @@ local tools = require("agenthost.tools")
 ---@field handlers agenthost.EventHandler[]
 ---@field prompts agenthost.PromptPart[]
 ---@field notes string[]
+---@field specs table of the plugins that it has added
 ---@field live boolean
 ---@field dead boolean
 local Record = {}
@@ -63,13 +68,16 @@ local UNLOADED <const> = setmetatable({}, { __tostring = function() return "unlo
 
 --- A record without anything in it.
 ---@param definition agenthost.PluginDefinition
----@param host { agent: agenthost.AgentBase, changed: fun(), warn: fun(line: string) } changed:
----  called when a live record has something new; raises when that does not fit
+---@param host { agent: agenthost.AgentBase, changed: fun(), extend: fun(record:
+---  agenthost.PluginRecord, spec: string|table), warn: fun(line: string) } changed: called when a
+---  live record has something new; extend: adds a plugin to those of a live one; both raise when
+---  it does not fit
 ---@return agenthost.PluginRecord
 function M.new(definition, host)
   return setmetatable({
     definition = definition, host = host, live = false, dead = false,
-    tools = {}, commands = {}, handlers = {}, prompts = {}, notes = {}, timers = {}, jobs = {},
+    tools = {}, commands = {}, handlers = {}, prompts = {}, notes = {}, specs = {}, timers = {},
+    jobs = {},
     strikes = setmetatable({}, { __mode = "k" }), -- function -> its failures
   }, Record)
 end
@@ -205,6 +213,17 @@ function Record:add_handler(event, fn, opts)
   })
 end
 
+function Record:add_plugin(spec)
+  if self.dead or self.ready and not self.live then
+    error(("plugin %s is %s: it can add nothing"):format(self.definition.name,
+      self.dead and "unloaded" or "not live yet"), 3)
+  elseif self.live then
+    self.host.extend(self, spec)
+  else
+    table.insert(self.specs, spec)
+  end
+end
+
 -- ---- timers and jobs ---------------------------------------------------------------------------
 
 local Timer = {}
@@ -327,6 +346,10 @@ function Record:context()
     command = function(command)
       with_dot(context, command, "command")
       self:add_command(command)
+    end,
+    plugin = function(spec)
+      with_dot(context, spec, "plugin")
+      self:add_plugin(spec)
     end,
     on = function(event, fn, opts)
       with_dot(context, event, "on")

@@ -1,5 +1,6 @@
 --- The plugins of one agent. What they have is put together in one place, and one set takes the
 --- place of another in one step: everything that can go wrong goes wrong before it.
+local defaults = require("agenthost.defaults")
 local events = require("agenthost.events")
 local plugin = require("agenthost.plugin")
 local records = require("agenthost.plugin_record")
@@ -13,7 +14,8 @@ local tools = require("agenthost.tools")
 
 ---@class agenthost.Plugins
 ---@field events agenthost.Events
----@field records agenthost.PluginRecord[] in the order of `plugins`; the agent script's tools last
+---@field records agenthost.PluginRecord[] in the order of `plugins`, each before
+---  those that it has added; the agent script's tools last
 ---@field list? agenthost.PluginList
 local Plugins = {}
 Plugins.__index = Plugins
@@ -56,6 +58,7 @@ function M.new(agent)
   self.host = {
     agent = agent,
     changed = function() self:use(assemble(self.records)) end,
+    extend = function(record, spec) self:extend(record, spec) end,
     warn = function(line) agent:warn(line) end,
   }
   self.events = events.new(self.host.warn)
@@ -137,21 +140,33 @@ local function drop(candidate)
   end
 end
 
+-- Puts the plugin of a spec into a candidate, and behind it those that it adds.
+function Plugins:place(candidate, spec, is_stale)
+  local base_dir, count = candidate.list.base_dir, #candidate.records
+  if count >= defaults.plugin.max_plugins then
+    error(("more than %d plugins (defaults.plugin.max_plugins): does one of them add itself?")
+      :format(count), 0)
+  end
+  local old = self:record_of(spec, base_dir, candidate.taken)
+  if old then
+    candidate.taken[old] = true
+  end
+  local record = old and not is_stale(old) and old or self:renew(candidate, spec, base_dir, old)
+  table.insert(candidate.records, record)
+  for _, added in ipairs(record.specs) do
+    self:place(candidate, added, is_stale)
+  end
+end
+
 --- Sets up what is new in a list of plugins, beside what is live. Nothing of it counts yet.
 ---@param list agenthost.PluginList
 ---@param is_stale fun(record: agenthost.PluginRecord): boolean which live ones are made anew
 ---@return table candidate for `swap` or `drop`; raises when something is wrong, and nothing is left
 function Plugins:prepare(list, is_stale)
-  local candidate = { list = list, records = {}, fresh = {}, saved = {} }
+  local candidate = { list = list, records = {}, fresh = {}, saved = {}, taken = {} }
   local ok, err = xpcall(function()
-    local taken = {}
-    for i, spec in ipairs(list.specs) do
-      local old = self:record_of(spec, list.base_dir, taken)
-      if old then
-        taken[old] = true
-      end
-      candidate.records[i] = old and not is_stale(old) and old
-        or self:renew(candidate, spec, list.base_dir, old)
+    for _, spec in ipairs(list.specs) do
+      self:place(candidate, spec, is_stale)
     end
     local last = self.records[#self.records]
     if not last or self.list.tools ~= list.tools then
@@ -201,6 +216,22 @@ function Plugins:swap(candidate)
   return candidate.fresh
 end
 
+-- Adds a plugin to those that a live one has added. One that is there already is loaded anew.
+function Plugins:extend(record, spec)
+  local before
+  for _, one in ipairs(record.specs) do
+    before = before or M.same(one, spec) and one
+  end
+  if not before then
+    table.insert(record.specs, spec)
+  end
+  local ok, err = pcall(self.agent.reloader.extend, self.agent.reloader, before)
+  if not ok and not before then
+    table.remove(record.specs)
+  end
+  return ok or error(err, 0)
+end
+
 -- ---- what they say -----------------------------------------------------------------------------
 
 ---@param candidate? table of `prepare`; default: those that are live
@@ -235,12 +266,12 @@ function Plugins:loaded()
   return list
 end
 
---- The live plugin of a file.
----@param path string
+--- The live plugin of a spec.
+---@param spec string|table
 ---@return agenthost.PluginRecord?
-function Plugins:of_path(path)
+function Plugins:of_spec(spec)
   for _, record in ipairs(self.records) do
-    if record.definition.path == path then
+    if M.same(record.spec, spec) then
       return record
     end
   end

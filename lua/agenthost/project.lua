@@ -20,6 +20,7 @@ local FOLDERS <const> = { "lua", "plugins" } -- in the order in which they are l
 ---@class agenthost.ProjectCode
 ---@field dir string the folder .agenthost, absolute
 ---@field files string[] relative to it, sorted
+---@field contents table<string, string> of these files
 ---@field hash? string of their names and contents; nil: they cannot be trusted
 ---@field problem? string why
 
@@ -49,6 +50,7 @@ local function read_folder(root, path, code, parts, depth)
         problem = ("there are more than %d files or %d bytes (defaults.project)"):format(
           bounds.max_files, bounds.max_bytes)
       else
+        code.contents[name] = content
         parts[#parts + 1] = string.pack("s8s8", name, content)
       end
     end
@@ -70,7 +72,7 @@ function M.find(cwd)
   local dirs = instructions.project_dirs(cwd)
   for i = #dirs, 1, -1 do
     local dir = (dirs[i] == "/" and "" or dirs[i]) .. "/.agenthost"
-    local code, parts = { dir = dir, files = {}, bytes = 0 }, {}
+    local code, parts = { dir = dir, files = {}, contents = {}, bytes = 0 }, {}
     for _, folder in ipairs(FOLDERS) do
       if is_directory(dir .. "/" .. folder) then
         local root <close>, message = sys.root(dir)
@@ -127,6 +129,30 @@ function M.is_trusted(code)
     return record.trusted == true
   end
   return nil, record ~= nil
+end
+
+--- Whether it is what was there before, with one file more or with other content of that: for
+--- `remember`, so that nothing is trusted that has got in meanwhile.
+---@param code? agenthost.ProjectCode
+---@param before? agenthost.ProjectCode nil: nothing was there
+---@param name string of the file, relative to the folder
+---@param content string
+---@return boolean
+function M.is_with(code, before, name, content)
+  local expected, count = { [name] = content }, 0
+  for other, its_content in pairs(before and before.contents or {}) do
+    expected[other] = expected[other] or its_content
+  end
+  for _ in pairs(expected) do
+    count = count + 1
+  end
+  for other, its_content in pairs(code and code.contents or {}) do
+    if expected[other] ~= its_content then
+      return false
+    end
+    count = count - 1
+  end
+  return code ~= nil and code.hash ~= nil and count == 0
 end
 
 -- ---- at the start ------------------------------------------------------------------------------

@@ -241,8 +241,9 @@ function Reload:load_plugins(changes)
     function(record) return stale[record] end)
   local lines = {}
   for i, change in ipairs(changes) do
-    lines[i] = ("%s is loaded: the plugin %s"):format(change.path, with_version(
-      self.agent.plugins:of_path(change.path) or change.record))
+    local record = self.agent.plugins:of_spec(change.record.spec)
+    lines[i] = record and ("%s is loaded: the plugin %s"):format(record.definition.path,
+      with_version(record)) or change.path .. " is not used any more"
   end
   return table.move(notes, 1, #notes, #lines + 1, lines)
 end
@@ -261,7 +262,9 @@ function Reload:try_plugins(lines, changes)
     end
   end
   for _, change in ipairs(changes) do
-    self:try(lines, change, function() return self:load_plugins({ change }) end)
+    if not change.record.dead then -- or it has gone with the one that had added it
+      self:try(lines, change, function() return self:load_plugins({ change }) end)
+    end
   end
 end
 
@@ -294,6 +297,17 @@ function Reload:apply(changes, lines)
   end
 end
 
+-- Calls fn while nothing else is loaded: two at once would each drop what the other has made.
+function Reload:alone(fn, ...)
+  self.busy = true
+  local ok, result = pcall(fn, self, ...)
+  self.busy = false
+  if not ok then
+    error(result, 0)
+  end
+  return result
+end
+
 --- Loads what has changed. Inside async.run; a second call while one waits does nothing.
 ---@param opts? { asked?: boolean, all?: boolean } asked: also what has failed already; all: every
 ---  plugin and the prompt with its instruction files, changed or not
@@ -308,13 +322,25 @@ function Reload:refresh(opts)
   if #changes == 0 then
     return lines
   end
-  self.busy = true
-  local ok, err = pcall(self.apply, self, changes, lines)
-  self.busy = false
-  if not ok then
-    error(err, 0)
-  end
+  self:alone(self.apply, changes, lines)
   return lines
+end
+
+--- Sets up what a plugin has added (`ctx.plugin`), and makes it count. Raises what is wrong with
+--- it; then nothing has changed.
+---@param again? string|table a spec that is there already: its plugin is loaded anew
+function Reload:extend(again)
+  if self.busy then
+    error("a reload is under way: try it again when that is done", 0)
+  end
+  local notes = self:alone(function()
+    return self.agent:reconfigure(self.agent.made_with, function(record)
+      return again ~= nil and record.spec == again
+    end)
+  end)
+  for _, note in ipairs(notes) do
+    self.agent:emit({ type = "note", text = note })
+  end
 end
 
 return M

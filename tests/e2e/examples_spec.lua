@@ -110,9 +110,20 @@ describe("an example", function()
     assert.matches("Told: Look at your work once more", out)
   end)
 
+  it("self_extending.lua: writes itself a tool, and has it again in the next run", function()
+    t.place:settings(nil)
+    local words <const> = { examples .. "/self_extending.lua", "--model",
+      "scripted/self_extending_model.lua", "-p", "What is 2026 in Roman numerals?" }
+    local result = t:run({ table.unpack(words) })
+    assert.matches("^I may not make myself a tool: Permission denied", result.stdout)
+    assert.equal("It is MMXXVI\n", run("--allowed-tools", "create_tool", table.unpack(words)))
+    assert.matches("made by create_tool", t.place:read(".agenthost/plugins/roman.lua"))
+    assert.equal("It is MMXXVI\n", run(table.unpack(words)))
+  end)
+
   it("can be checked without a model", function()
     for _, name in ipairs({ "agent", "hello", "fetch_json", "build_watcher", "reviewer",
-      "custom_loop", "word_count" }) do
+      "custom_loop", "word_count", "self_extending" }) do
       local result = t:run({ "check", examples .. "/" .. name .. ".lua" })
       assert.equal(0, result.code, result.stdout)
       assert.matches(": 0 errors, 0 warnings\n", result.stdout)

@@ -274,7 +274,7 @@ describe("a plugin's context", function()
 
   -- B22: what is built in has nothing that a user's plugin has not.
   it("is all that the built-in plugins use", function()
-    for _, plugin in ipairs({ "shell", "files", "background", "skills" }) do
+    for _, plugin in ipairs({ "shell", "files", "background", "skills", "selfext" }) do
       local source = assert(sys.read_file(("%s/plugins/%s/init.lua"):format(places.share, plugin)))
       assert.is_nil(source:find("ctx%.agent"), plugin)
       for module in source:gmatch('require%("([^"]+)"%)') do
