@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/io.h"
 #include "output.h"
+#include "request.h"
 
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -121,6 +122,9 @@ static void take_event(struct tasks *tasks, const struct inotify_event *event)
         if (task->watch >= 0 && (lost || task->watch == event->wd)) {
             wake_up(tasks, task);
         }
+        if (lost) {
+            request_take(tasks, task);
+        }
     }
 }
 
@@ -131,7 +135,13 @@ void look_take_events(struct tasks *tasks)
     while ((n = ah_io_read(tasks->inotify_fd, data, sizeof data)) > 0) {
         for (char *at = data; at < data + n;) {
             const struct inotify_event *event = (const struct inotify_event *)at;
-            take_event(tasks, event);
+            if (event->len > 0) {
+                request_arrived(tasks, event->name);
+            } else if ((event->mask & IN_IGNORED) != 0) {
+                request_watch_ended(tasks, event->wd); /* or it has told of a write before */
+            } else {
+                take_event(tasks, event);
+            }
             at += sizeof *event + event->len;
         }
     }

@@ -8,6 +8,7 @@
 #include "output.h"
 #include "proc.h"
 #include "report.h"
+#include "request.h"
 #include "stream.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
-#define UNHEARD_CHECK (100LL * 1000000) /* has one whose end nobody tells of ended? */
+#define UNHEARD_CHECK (250LL * 1000000) /* of a task of which nobody tells anything */
 
 static void task_free(struct task *task)
 {
@@ -163,9 +164,10 @@ void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order)
     tasks->count++;
     stream_open(tasks, task, child.stream, (order->flags & AH_LINK_PTY) != 0);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &task->leader};
-    if (epoll_ctl(tasks->epoll_fd, EPOLL_CTL_ADD, task->pidfd, &event) != 0) {
-        /* No memory in the kernel: found by looking, with the other checks. */
-        task->unheard = true;
+    /* Not so when there is no memory in the kernel, or no more watches for this user. */
+    task->unheard = epoll_ctl(tasks->epoll_fd, EPOLL_CTL_ADD, task->pidfd, &event) != 0;
+    task->unheard = !request_watch(tasks, task) || task->unheard;
+    if (task->unheard) {
         task->next_check = ah_clock_now() + UNHEARD_CHECK;
     }
     look_begin(tasks, task);
@@ -339,10 +341,12 @@ static void tick_running(struct tasks *tasks, struct task *task, int64_t now)
     if (now >= task->next_look && look_is_over(tasks, task, task->max_output)) {
         ending_begin(tasks, task, AH_TASK_KILLED, "output limit", 0, SIGKILL);
         look_end(tasks, task);
-    } else if (now >= task->next_check) { /* the epoll set could not take its pidfd */
+    } else if (now >= task->next_check) {
         task->next_check = now + UNHEARD_CHECK;
         if (ending_leader_exited(task)) {
             leader_exited(tasks, task);
+        } else {
+            request_take(tasks, task);
         }
     }
 }

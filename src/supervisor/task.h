@@ -59,7 +59,7 @@ struct task {
     size_t due_place;
     int rounds;      /* ENDING: how often it was looked who is left */
     int kills;       /* ENDING: how often KILL was sent */
-    bool unheard;    /* the epoll set could not take its pidfd: its end is found by looking */
+    bool unheard;    /* nobody tells of its end, or of requests: both are found by looking */
     bool unsure;     /* LEFTOVER: whether it has left anything is not yet known */
     bool group_gone; /* LEFTOVER: the group's number may belong to somebody else by now */
     /* look.h: the output's size */
@@ -79,9 +79,11 @@ struct tasks {
     size_t count;
     struct due due;
     int epoll_fd;
-    int inotify_fd;  /* -1: none */
-    size_t asleep;   /* tasks whose next write inotify tells of */
-    const char *run; /* the host's name */
+    int inotify_fd;    /* -1: none */
+    size_t asleep;     /* tasks whose next write inotify tells of */
+    char *watched_dir; /* request.h: the last directory that it tells requests of; or NULL */
+    int dir_watch;     /* the watch for it */
+    const char *run;   /* the host's name */
     struct rlimit files;
     struct spawn_slot *slots;
     bool slot_used[TASKS_MAX];

@@ -5,6 +5,7 @@ local sys = require("agenthost.sys")
 local tmux = require("support.tmux")
 
 local DEADLINE <const> = 20
+local BY <const> = "by `agenthost tasks kill`"
 
 describe("agenthost tasks", function()
   local t
@@ -111,8 +112,10 @@ describe("agenthost tasks", function()
     assert.equal(0, result.code, result.stderr)
     assert.equal(("ended task %s: exec sleep 600\n"):format(one.id), result.stdout)
     local found = listed()[1]
-    assert.same({ "failed", 15 }, { found.status, found.signal })
+    assert.same({ "killed", 15, BY }, { found.status, found.signal, found.reason })
     assert.equal("Noted.\n", running:wait(DEADLINE).stdout)
+    local told = json.encode(t.server.requests()[#t.server.requests()].body)
+    assert.truthy(told:find("killed", 1, true) and told:find(BY, 1, true), told)
     result = tasks("kill", one.id)
     assert.same({ 1, "" }, { result.code, result.stdout })
     assert.matches("task " .. one.id .. " has ended: %a+", result.stderr)
@@ -125,7 +128,8 @@ describe("agenthost tasks", function()
     local result = tasks("kill", one.id)
     assert.equal(0, result.code, result.stderr)
     assert.is_true(result.seconds >= 4)
-    assert.equal(9, listed()[1].signal)
+    local found = listed()[1]
+    assert.same({ "killed", 9, BY }, { found.status, found.signal, found.reason })
   end)
 
   it("tail prints what a task has printed", function()

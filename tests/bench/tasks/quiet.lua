@@ -1,5 +1,5 @@
--- What a supervisor costs while its tasks are quiet, and how far one that is not gets past its limit:
--- agenthost quiet.lua [TASKS] [SECONDS] [LIMIT in MiB]. See README.md.
+-- What a supervisor costs while its tasks are quiet, and how far one that is not gets past its
+-- limit: agenthost quiet.lua [TASKS] [SECONDS] [LIMIT in MiB]. See README.md.
 local async = require("agenthost.async")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -28,7 +28,8 @@ local function read_cost()
     fields[#fields + 1] = field
   end
   local status = sys.read_file("/proc/" .. pid .. "/status")
-  return (fields[12] + fields[13]) / 100, tonumber(status:match("\nvoluntary_ctxt_switches:%s*(%d+)"))
+  local wakes = status:match("\nvoluntary_ctxt_switches:%s*(%d+)")
+  return (fields[12] + fields[13]) / 100, tonumber(wakes)
 end
 
 local function measure(name, command)
@@ -57,11 +58,10 @@ local function overrun(name, command)
   local one = assert(task.run(command, { max_output = limit, notify = false }))
   local status, state = one:wait()
   local path = one.output_path
-  local cut = 0
   local file <close> = assert(io.open(path, "rb"))
   local kept = file:seek("end")
   file:seek("set", math.max(0, limit - 66000))
-  cut = tonumber(file:read("a"):match("%[%.%.%. (%d+) bytes left out") or 0)
+  local cut = tonumber(file:read("a"):match("%[%.%.%. (%d+) bytes left out") or 0)
   print(("%s: %s, %s; %.1f MiB past the limit at its peak, %d bytes kept past it"):format(name,
     status, state.reason or "", (kept + cut - limit) / (1 << 20), kept - limit))
   os.remove(path)
