@@ -11,6 +11,7 @@
 #include "request.h"
 #include "stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -94,6 +95,7 @@ static void free_dead(struct tasks *tasks)
     for (struct task **at = &tasks->first; tasks->dead > 0 && *at != NULL;) {
         struct task *task = *at;
         if (task->state == TASK_DEAD) {
+            assert(task->due_place == 0);
             *at = task->next;
             tasks->count--;
             tasks->dead--;
@@ -265,8 +267,8 @@ void task_bury(struct tasks *tasks, struct task *task)
     task->deadline = AH_CLOCK_NEVER;
     task->kill_at = AH_CLOCK_NEVER;
     task->next_check = AH_CLOCK_NEVER;
-    task_reschedule(tasks, task);
     look_end(tasks, task);
+    task_reschedule(tasks, task); /* at no time */
 }
 
 /* Reaps the leader, reports, and keeps the task only when it has left something running. */
