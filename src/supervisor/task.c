@@ -148,6 +148,7 @@ void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order)
         report_refused(tasks, order, SPAWN_FORK, ENOMEM);
         return;
     }
+    bool hears_requests = request_watch(tasks, task); /* before anybody can know of it */
     task->slot = take_slot(tasks);
     struct spawn_child child;
     uint64_t before = proc_tick();
@@ -167,9 +168,8 @@ void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order)
     stream_open(tasks, task, child.stream, (order->flags & AH_LINK_PTY) != 0);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &task->leader};
     /* Not so when there is no memory in the kernel, or no more watches for this user. */
-    task->unheard = epoll_ctl(tasks->epoll_fd, EPOLL_CTL_ADD, task->pidfd, &event) != 0;
-    task->unheard = !request_watch(tasks, task) || task->unheard;
-    if (task->unheard) {
+    if (epoll_ctl(tasks->epoll_fd, EPOLL_CTL_ADD, task->pidfd, &event) != 0 || !hears_requests) {
+        task->unheard = true;
         task->next_check = ah_clock_now() + UNHEARD_CHECK;
     }
     look_begin(tasks, task);
