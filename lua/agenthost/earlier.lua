@@ -5,6 +5,7 @@
 --- ended and was not told is told once; what still runs is adopted: its end is noticed and told.
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local kill_request = require("agenthost.kill_request")
 local ledger = require("agenthost.ledger")
 local sys = require("agenthost.sys")
 local task_runner = require("agenthost.task")
@@ -69,16 +70,21 @@ function Task.write()
   return nil, "the task was started by an earlier agenthost: its input is gone", "EPIPE"
 end
 
---- TERM (or KILL, when that is asked for) to its processes; what does not end within the grace gets
---- KILL when the ledger is looked at next.
+--- TERM (or KILL, when that is asked for) to its processes, then KILL to what does not end within
+--- the grace: by its supervisor, or where that is gone by the looks at the ledger.
 function Task:kill(options)
   options = options or {}
   if has_ended(self) or not ledger.is_alive(self.record) then
     return false
   end
-  self.killed_by = "by " .. (options.by or "a script")
-  self.kill_at = sys.now() + (options.grace or defaults.task.grace)
-  sys.signal_group(self.record.pid, options.signal == "KILL" and "KILL" or "TERM")
+  local by, grace = options.by or "a script", options.grace or defaults.task.grace
+  self.killed_by = "by " .. by
+  self.kill_at = sys.now() + grace
+  if kill_request.ask(self.record, by, options.signal == "KILL" and 0 or grace) then
+    self.kill_at = self.kill_at + defaults.session.settle -- should it not take it
+  else
+    sys.signal_group(self.record.pid, options.signal == "KILL" and "KILL" or "TERM")
+  end
   return true
 end
 
@@ -138,6 +144,7 @@ local function check_process(self, task)
   local now = sys.now()
   if ledger.is_alive(task.record) then
     if task.kill_at and now >= task.kill_at then
+      kill_request.withdraw(task.record)
       sys.signal_group(task.record.pid, "KILL")
     end
     return

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/io.h"
 #include "core/superlink.h"
+#include "look.h"
 #include "proc.h"
 #include "task.h"
 
@@ -213,6 +214,8 @@ static void run_once(int64_t deadline)
             flush_outgoing();
         } else if (events[i].data.ptr == &self.signal_fd) {
             read_signals();
+        } else if (events[i].data.ptr == &self.tasks.inotify_fd) {
+            look_take_events(&self.tasks);
         } else {
             tasks_handle_event(&self.tasks, events[i].data.ptr, events[i].events);
         }
@@ -279,25 +282,26 @@ static int set_up(void)
     self.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     self.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     self.packet = malloc(AH_LINK_MAX + 1);
-    self.tasks.slots = spawn_slots_new(TASKS_MAX);
     if (self.signal_fd < 0 || self.epoll_fd < 0 || self.packet == NULL ||
-        self.tasks.slots == NULL || getrlimit(RLIMIT_NOFILE, &self.tasks.files) != 0) {
+        tasks_init(&self.tasks, self.epoll_fd, self.run) != 0 ||
+        getrlimit(RLIMIT_NOFILE, &self.tasks.files) != 0) {
         return 71;
     }
     struct rlimit most = {.rlim_cur = self.tasks.files.rlim_max,
                           .rlim_max = self.tasks.files.rlim_max};
     setrlimit(RLIMIT_NOFILE, &most); /* one descriptor a task; tasks get the old limit back */
-    self.tasks.epoll_fd = self.epoll_fd;
-    self.tasks.run = self.run;
-    self.tasks.ledger_fd = -1;
     self.tasks.started = tell_started;
     self.tasks.written = tell_written;
     self.tasks.ended = tell_ended;
     struct epoll_event link = {.events = EPOLLIN, .data.ptr = &self};
     struct epoll_event signal = {.events = EPOLLIN, .data.ptr = &self.signal_fd};
+    struct epoll_event written = {.events = EPOLLIN, .data.ptr = &self.tasks.inotify_fd};
     if (epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, AH_LINK_FD, &link) != 0 ||
         epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.signal_fd, &signal) != 0) {
         return 71;
+    }
+    if (epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, self.tasks.inotify_fd, &written) != 0) {
+        ah_io_close(&self.tasks.inotify_fd); /* it works without */
     }
     return 0;
 }

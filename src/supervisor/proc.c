@@ -20,6 +20,8 @@ struct process {
     pid_t parent;
     pid_t group;
     char state;
+    bool marker_read;
+    char *marker; /* its AH_LINK_MARKER variable; NULL: it has none */
 };
 
 static ssize_t read_file(int proc_fd, pid_t pid, const char *name, char *data, size_t size)
@@ -58,34 +60,50 @@ static bool read_process(int proc_fd, pid_t pid, struct process *ret_process)
     return true;
 }
 
-static bool has_marker(int proc_fd, pid_t pid, const struct proc_match *match, char *data)
+/* Its AH_LINK_MARKER variable, or NULL. Read when it is asked for, as that is the dear part. */
+static const char *marker_of(const struct proc_scan *scan, struct process *process)
 {
-    ssize_t len = read_file(proc_fd, pid, "environ", data, ENVIRON_MAX);
-    size_t marker_len = strlen(match->marker);
-    for (const char *at = data; len > 0 && at < data + len; at += strlen(at) + 1) {
-        if (strncmp(at, match->marker, marker_len) == 0 &&
-            (match->marker_prefix || at[marker_len] == '\0')) {
-            return true;
+    if (process->marker_read) {
+        return process->marker;
+    }
+    process->marker_read = true;
+    ssize_t len = read_file(scan->proc_fd, process->pid, "environ", scan->environment, ENVIRON_MAX);
+    const char *end = scan->environment + (len > 0 ? len : 0);
+    for (const char *at = scan->environment; at < end; at += strlen(at) + 1) {
+        if (strncmp(at, AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) == 0) {
+            process->marker = strdup(at); /* the first one, which is the supervisor's */
+            break;
         }
     }
-    return false;
+    return process->marker;
 }
 
-static bool is_spared(int proc_fd, pid_t pid, const struct proc_match *match, char *data)
+static bool has_marker(const struct proc_scan *scan, struct process *process,
+                       const struct proc_match *match)
 {
-    if (match->spare_marked == NULL) {
+    const char *marker = marker_of(scan, process);
+    if (marker == NULL) {
         return false;
     }
-    ssize_t len = read_file(proc_fd, pid, "environ", data, ENVIRON_MAX);
-    for (const char *at = data; len > 0 && at < data + len; at += strlen(at) + 1) {
-        if (strncmp(at, AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) == 0) {
-            return match->spare_marked(match->spare_data, at);
-        }
-    }
-    return false;
+    return match->marker_prefix ? strncmp(marker, match->marker, strlen(match->marker)) == 0
+                                : strcmp(marker, match->marker) == 0;
 }
 
-/* All processes of the machine, unordered. */
+static bool is_spared(const struct proc_scan *scan, struct process *process,
+                      const struct proc_match *match)
+{
+    const char *marker = match->spare_marked != NULL ? marker_of(scan, process) : NULL;
+    return marker != NULL && match->spare_marked(match->spare_data, marker);
+}
+
+static int by_pid(const void *a, const void *b)
+{
+    const struct process *left = a;
+    const struct process *right = b;
+    return left->pid < right->pid ? -1 : left->pid > right->pid;
+}
+
+/* All processes of the machine. */
 static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_count)
 {
     int fd = openat(proc_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -124,22 +142,52 @@ static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_co
         free(list);
         return rc;
     }
+    if (count > 0) {
+        qsort(list, count, sizeof *list, by_pid);
+    }
     *ret_list = list;
     *ret_count = count;
     return 0;
 }
 
-static const struct process *find_process(const struct process *list, size_t count, pid_t pid)
+static int take_scan(struct proc_scan *scan)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (list[i].pid == pid) {
-            return &list[i];
-        }
+    int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char *environment = malloc(ENVIRON_MAX);
+    int rc = fd < 0 ? -errno : environment == NULL ? -ENOMEM : 0;
+    rc = rc == 0 ? list_processes(fd, &scan->list, &scan->count) : rc;
+    if (rc < 0) {
+        ah_io_close(&fd);
+        free(environment);
+        return rc;
     }
-    return NULL;
+    scan->proc_fd = fd;
+    scan->environment = environment;
+    return 0;
 }
 
-static bool is_descendant(const struct process *list, size_t count, const struct process *p,
+void proc_scan_clear(struct proc_scan *scan)
+{
+    if (scan->environment == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < scan->count; i++) {
+        free(scan->list[i].marker);
+    }
+    free(scan->list);
+    free(scan->environment);
+    ah_io_close(&scan->proc_fd);
+    *scan = (struct proc_scan){0};
+}
+
+static const struct process *find_process(const struct proc_scan *scan, pid_t pid)
+{
+    const struct process wanted = {.pid = pid};
+    return scan->count > 0 ? bsearch(&wanted, scan->list, scan->count, sizeof wanted, by_pid)
+                           : NULL;
+}
+
+static bool is_descendant(const struct proc_scan *scan, const struct process *p,
                           const struct proc_match *match)
 {
     pid_t ancestor = getpid();
@@ -151,44 +199,47 @@ static bool is_descendant(const struct process *list, size_t count, const struct
         if (p->parent == ancestor) {
             return true;
         }
-        p = find_process(list, count, p->parent);
+        p = find_process(scan, p->parent);
     }
     return false;
 }
 
-int proc_signal(const struct proc_match *match, int signal)
+static bool is_meant(const struct proc_scan *scan, struct process *p,
+                     const struct proc_match *match)
 {
-    struct process *list = NULL;
-    char *environment = NULL;
-    size_t count = 0;
-    int matched = 0;
-    int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int rc = proc_fd >= 0 ? list_processes(proc_fd, &list, &count) : -errno;
-    if (rc == 0 && (match->marker != NULL || match->spare_marked != NULL)) {
-        environment = malloc(ENVIRON_MAX);
-        rc = environment != NULL ? 0 : -ENOMEM;
+    return (match->group != 0 && p->group == match->group) ||
+           (match->descendants && is_descendant(scan, p, match) && !is_spared(scan, p, match)) ||
+           (match->marker != NULL && has_marker(scan, p, match));
+}
+
+int proc_signal_in(struct proc_scan *scan, const struct proc_match *match, int signal)
+{
+    int rc = scan->environment == NULL ? take_scan(scan) : 0;
+    if (rc < 0) {
+        return rc;
     }
     pid_t self = getpid();
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        const struct process *p = &list[i];
+    int matched = 0;
+    for (size_t i = 0; i < scan->count; i++) {
+        struct process *p = &scan->list[i];
         if (p->pid == self || p->state == 'Z' || p->state == 'X' ||
-            (match->only_children && p->parent != self)) {
+            (match->only_children && p->parent != self) || !is_meant(scan, p, match)) {
             continue;
         }
-        if ((match->group != 0 && p->group == match->group) ||
-            (match->descendants && is_descendant(list, count, p, match) &&
-             !is_spared(proc_fd, p->pid, match, environment)) ||
-            (match->marker != NULL && has_marker(proc_fd, p->pid, match, environment))) {
-            matched++;
-            if (signal != 0 && (match->spared == 0 || p->group != match->spared)) {
-                kill(p->pid, signal);
-            }
+        matched++;
+        if (signal != 0 && (match->spared == 0 || p->group != match->spared)) {
+            kill(p->pid, signal);
         }
     }
-    free(environment);
-    free(list);
-    ah_io_close(&proc_fd);
-    return rc < 0 ? rc : matched;
+    return matched;
+}
+
+int proc_signal(const struct proc_match *match, int signal)
+{
+    struct proc_scan scan = {0};
+    int matched = proc_signal_in(&scan, match, signal);
+    proc_scan_clear(&scan);
+    return matched;
 }
 
 int proc_count_children(void)

@@ -25,6 +25,19 @@ struct proc_match {
     const void *spare_data;
 };
 
+/* The processes of the machine at one moment. All zero: not looked at yet. */
+struct proc_scan {
+    struct process *list; /* by pid */
+    size_t count;
+    int proc_fd;
+    char *environment; /* room to read one */
+};
+
+/* As proc_signal, among the processes of `scan`, which is filled when it is empty. What has begun
+ * since is not found: to be cleared when that matters. */
+int proc_signal_in(struct proc_scan *scan, const struct proc_match *match, int signal);
+void proc_scan_clear(struct proc_scan *scan);
+
 /* Sends signal (0: none) to every living process that matches one of the questions, this process
  * itself left out. Zombies do not count. Returns how many matched, or a negative errno. */
 int proc_signal(const struct proc_match *match, int signal);

@@ -2,11 +2,16 @@
 
 #include "core/clock.h"
 #include "core/io.h"
+#include "ending.h"
+#include "leftover.h"
+#include "look.h"
 #include "output.h"
 #include "proc.h"
 #include "report.h"
+#include "request.h"
 #include "stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,11 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
-#define MS 1000000LL
-#define CHECK_EVERY (20 * MS)  /* of a task that is ending: are they gone? */
-#define WATCH_EVERY (100 * MS) /* of a running one: is its output within the limit? */
-#define GONE_EVERY 50          /* watches of a leftover: have the escaped ones gone, too? */
-#define KILL_ROUNDS 50         /* then what cannot be killed (stuck in the kernel) is given up */
+#define UNHEARD_CHECK (250LL * 1000000) /* of a task of which nobody tells anything */
 
 static void task_free(struct task *task)
 {
@@ -58,8 +59,10 @@ static struct task *task_new(const struct ah_link_spawn *order)
     task->detached = (order->flags & AH_LINK_DETACHED) != 0;
     task->leader = (struct watch){.kind = WATCH_LEADER, .task = task};
     task->deadline = order->timeout_ns > 0 ? now + order->timeout_ns : AH_CLOCK_NEVER;
-    task->next_check = task->max_output > 0 ? now + WATCH_EVERY : AH_CLOCK_NEVER;
+    task->next_check = AH_CLOCK_NEVER;
+    task->next_look = AH_CLOCK_NEVER;
     task->kill_at = AH_CLOCK_NEVER;
+    task->watch = -1;
     if (task->id == NULL || task->command == NULL || task->cwd == NULL || task->ledger == NULL ||
         task->output == NULL) {
         task_free(task);
@@ -69,16 +72,37 @@ static struct task *task_new(const struct ah_link_spawn *order)
 }
 
 /* A slot that no task uses. There are as many slots as tasks, so there is one. */
-static size_t free_slot(struct tasks *tasks)
+static size_t take_slot(struct tasks *tasks)
 {
-    for (;;) {
+    do {
         tasks->last_slot = (tasks->last_slot + 1) % TASKS_MAX;
-        bool used = false;
-        for (const struct task *t = tasks->first; t != NULL && !used; t = t->next) {
-            used = t->slot == tasks->last_slot;
-        }
-        if (!used) {
-            return tasks->last_slot;
+    } while (tasks->slot_used[tasks->last_slot]);
+    tasks->slot_used[tasks->last_slot] = true;
+    return tasks->last_slot;
+}
+
+void task_reschedule(struct tasks *tasks, struct task *task)
+{
+    int64_t when = task->deadline;
+    when = task->kill_at < when ? task->kill_at : when;
+    when = task->next_check < when ? task->next_check : when;
+    when = task->next_look < when ? task->next_look : when;
+    due_set(&tasks->due, task, when);
+}
+
+static void free_dead(struct tasks *tasks)
+{
+    for (struct task **at = &tasks->first; tasks->dead > 0 && *at != NULL;) {
+        struct task *task = *at;
+        if (task->state == TASK_DEAD) {
+            assert(task->due_place == 0);
+            *at = task->next;
+            tasks->count--;
+            tasks->dead--;
+            tasks->slot_used[task->slot] = false;
+            task_free(task);
+        } else {
+            at = &task->next;
         }
     }
 }
@@ -98,6 +122,21 @@ static uint64_t birth_between(struct tasks *tasks, pid_t pid, uint64_t before, u
     return born;
 }
 
+int tasks_init(struct tasks *tasks, int epoll_fd, const char *run)
+{
+    tasks->epoll_fd = epoll_fd;
+    tasks->run = run;
+    tasks->ledger_fd = -1;
+    tasks->unsure_at = AH_CLOCK_NEVER;
+    tasks->leftovers_at = AH_CLOCK_NEVER;
+    tasks->inotify_fd = look_open();
+    tasks->slots = spawn_slots_new(TASKS_MAX);
+    if (tasks->slots == NULL) {
+        return -errno;
+    }
+    return due_init(&tasks->due, TASKS_MAX);
+}
+
 void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order)
 {
     if (tasks->count >= TASKS_MAX) {
@@ -109,12 +148,14 @@ void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order)
         report_refused(tasks, order, SPAWN_FORK, ENOMEM);
         return;
     }
-    task->slot = free_slot(tasks);
+    bool hears_requests = request_watch(tasks, task); /* before anybody can know of it */
+    task->slot = take_slot(tasks);
     struct spawn_child child;
     uint64_t before = proc_tick();
     int rc = spawn_start(order, tasks->run, &tasks->files, &tasks->slots[task->slot], &child);
     if (rc < 0) {
         report_refused(tasks, order, SPAWN_FORK, -rc);
+        tasks->slot_used[task->slot] = false;
         task_free(task);
         return;
     }
@@ -126,75 +167,24 @@ void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order)
     tasks->count++;
     stream_open(tasks, task, child.stream, (order->flags & AH_LINK_PTY) != 0);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &task->leader};
-    if (epoll_ctl(tasks->epoll_fd, EPOLL_CTL_ADD, task->pidfd, &event) != 0) {
-        /* No memory in the kernel: found by looking, with the other checks. */
-        task->next_check = ah_clock_now() + CHECK_EVERY;
+    /* Not so when there is no memory in the kernel, or no more watches for this user. */
+    if (epoll_ctl(tasks->epoll_fd, EPOLL_CTL_ADD, task->pidfd, &event) != 0 || !hears_requests) {
+        task->unheard = true;
+        task->next_check = ah_clock_now() + UNHEARD_CHECK;
     }
+    look_begin(tasks, task);
+    task_reschedule(tasks, task);
     report_start(tasks, task, order);
     struct ah_link_started started = {.task = task->number, .pid = task->pid};
     tasks->started(&started);
 }
 
-/* ---- signals ---- */
-
-/* The variable that is in the environment of all its processes. */
-static void write_marker(const struct tasks *tasks, const struct task *task, char *text,
-                         size_t size)
+void task_write_marker(const struct tasks *tasks, const struct task *task, char *text, size_t size)
 {
     snprintf(text, size, AH_LINK_MARKER "=%s:%s", tasks->run, task->id);
 }
 
-/* Sends signal to the group of the task and to whoever carries its marker; returns how many
- * processes there still are. */
-static int signal_all(const struct tasks *tasks, const struct task *task, int signal)
-{
-    char marker[192];
-    write_marker(tasks, task, marker, sizeof marker);
-    struct proc_match match = {.group = task->group_gone ? 0 : task->pid, .marker = marker};
-    if (signal != 0 && signal != SIGKILL) {
-        match.spared = task->pid; /* had it from task_end */
-    }
-    int left = proc_signal(&match, signal);
-    if (left < 0 && signal != 0 && !task->group_gone) {
-        /* No /proc: at least the group. */
-        left = kill(-task->pid, signal) == 0 ? 1 : 0;
-    }
-    return left;
-}
-
-/* Without a signal yet; false when the task is ending already or has ended. */
-static bool start_ending(struct task *task, enum ah_task_status end_as, const char *reason,
-                         int64_t grace_ns)
-{
-    int64_t now = ah_clock_now();
-    if (task->state == TASK_ENDING) {
-        task->kill_at = now + grace_ns < task->kill_at ? now + grace_ns : task->kill_at;
-        return false;
-    }
-    if (task->state != TASK_RUNNING) {
-        return false;
-    }
-    task->state = TASK_ENDING;
-    task->end_as = end_as;
-    snprintf(task->reason, sizeof task->reason, "%s", reason);
-    task->deadline = AH_CLOCK_NEVER;
-    task->kill_at = now + grace_ns;
-    task->next_check = now + CHECK_EVERY;
-    return true;
-}
-
-static void task_end(struct tasks *tasks, struct task *task, enum ah_task_status end_as,
-                     const char *reason, int64_t grace_ns, int signal)
-{
-    if (start_ending(task, end_as, reason, grace_ns) && grace_ns > 0) {
-        /* The group in one step, then who has left it. Each gets one TERM: to many programs a
-         * second one means "at once". A child that is not yet in its own session is no group. */
-        if (kill(-task->pid, signal) != 0) {
-            kill(task->pid, signal);
-        }
-        signal_all(tasks, task, signal);
-    }
-}
+/* ---- orders ---- */
 
 static struct task *find(const struct tasks *tasks, uint64_t number)
 {
@@ -211,8 +201,8 @@ void tasks_kill(struct tasks *tasks, const struct ah_link_kill *order)
     if (task != NULL) {
         char reason[128];
         snprintf(reason, sizeof reason, "by %s", order->by);
-        task_end(tasks, task, AH_TASK_KILLED, reason, order->grace_ns,
-                 order->signal != 0 ? (int)order->signal : SIGTERM);
+        ending_begin(tasks, task, AH_TASK_KILLED, reason, order->grace_ns,
+                     order->signal != 0 ? (int)order->signal : SIGTERM);
     }
 }
 
@@ -228,7 +218,7 @@ void tasks_end_all(struct tasks *tasks, int64_t grace_ns, const char *reason)
 {
     for (struct task *task = tasks->first; task != NULL; task = task->next) {
         if (!task->detached) {
-            start_ending(task, AH_TASK_KILLED, reason, grace_ns);
+            ending_start(tasks, task, AH_TASK_KILLED, reason, grace_ns);
         }
     }
 }
@@ -259,7 +249,7 @@ bool tasks_is_detached_marker(const void *data, const char *variable)
     const struct tasks *tasks = data;
     for (const struct task *task = tasks->first; task != NULL; task = task->next) {
         char marker[192];
-        write_marker(tasks, task, marker, sizeof marker);
+        task_write_marker(tasks, task, marker, sizeof marker);
         if (task->detached && task->state != TASK_DEAD && strcmp(marker, variable) == 0) {
             return true;
         }
@@ -269,36 +259,16 @@ bool tasks_is_detached_marker(const void *data, const char *variable)
 
 /* ---- the end of a task ---- */
 
-static void bury(struct task *task)
+void task_bury(struct tasks *tasks, struct task *task)
 {
+    tasks->leftovers -= task->state == TASK_LEFTOVER ? 1 : 0;
+    tasks->dead++;
     task->state = TASK_DEAD;
     task->deadline = AH_CLOCK_NEVER;
     task->kill_at = AH_CLOCK_NEVER;
-    task->next_check = 0; /* at the next tick */
-}
-
-/* Whether there is a child that is neither the leader of a task nor known to be left by one. */
-static bool has_unknown_child(const struct tasks *tasks)
-{
-    int known = tasks->strays;
-    for (const struct task *t = tasks->first; t != NULL; t = t->next) {
-        known += t->state == TASK_RUNNING || t->state == TASK_ENDING ? 1 : 0;
-    }
-    int children = proc_count_children();
-    return children < 0 || children > known;
-}
-
-/* Whether the command, whose leader is reaped, has left processes: at least one of those is our
- * child now. */
-static bool has_leftovers(struct tasks *tasks, struct task *task)
-{
-    char marker[192];
-    write_marker(tasks, task, marker, sizeof marker);
-    struct proc_match match = {
-        .group = task->group_gone ? 0 : task->pid, .marker = marker, .only_children = true};
-    int left = proc_signal(&match, 0);
-    tasks->strays += left > 0 ? left : 0;
-    return left > 0;
+    task->next_check = AH_CLOCK_NEVER;
+    look_end(tasks, task);
+    task_reschedule(tasks, task); /* at no time */
 }
 
 /* Reaps the leader, reports, and keeps the task only when it has left something running. */
@@ -314,13 +284,10 @@ static void finish(struct tasks *tasks, struct task *task)
     report_end(tasks, task, &info);
     tasks_reap_adopted(tasks);
     if (task->state == TASK_RUNNING && (task->max_output > 0 || task->detached)) {
-        task->state = TASK_LEFTOVER;
-        task->unsure = true; /* looked into a little later, for all that have ended by then */
-        task->group_gone = kill(-task->pid, 0) != 0;
-        task->next_check = ah_clock_now() + CHECK_EVERY;
-        task->deadline = AH_CLOCK_NEVER;
+        leftover_begin(tasks, task);
+        task_reschedule(tasks, task);
     } else {
-        bury(task);
+        task_bury(tasks, task);
     }
 }
 
@@ -335,6 +302,7 @@ static void leader_exited(struct tasks *tasks, struct task *task)
         finish(tasks, task);
     } else {
         task->next_check = ah_clock_now();
+        task_reschedule(tasks, task);
     }
 }
 
@@ -345,13 +313,6 @@ void tasks_handle_event(struct tasks *tasks, const struct watch *watch, uint32_t
     } else {
         stream_ready(tasks, watch->task, events);
     }
-}
-
-static bool leader_has_exited(const struct task *task)
-{
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)task->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid == task->pid;
 }
 
 static void finish_ending(struct tasks *tasks, struct task *task)
@@ -365,124 +326,60 @@ static void finish_ending(struct tasks *tasks, struct task *task)
 void tasks_finish_exited(struct tasks *tasks)
 {
     for (struct task *task = tasks->first; task != NULL; task = task->next) {
-        if (task->state == TASK_ENDING && (task->pidfd < 0 || leader_has_exited(task))) {
+        if (task->state == TASK_ENDING && (task->pidfd < 0 || ending_leader_exited(task))) {
             finish_ending(tasks, task);
         }
     }
 }
 
-static void tick_ending(struct tasks *tasks, struct task *task, int64_t now)
-{
-    if (now >= task->kill_at) {
-        task->rounds++;
-        if (kill(-task->pid, SIGKILL) != 0) {
-            kill(task->pid, SIGKILL);
-        }
-        signal_all(tasks, task, SIGKILL);
-        task->kill_at = now + CHECK_EVERY * task->rounds;
-    }
-    if (now >= task->next_check) {
-        task->next_check = now + CHECK_EVERY * (task->rounds + 1);
-        bool exited = task->pidfd < 0 || leader_has_exited(task);
-        if (exited && (task->rounds >= KILL_ROUNDS || signal_all(tasks, task, 0) <= 0)) {
-            finish_ending(tasks, task);
-        }
-    }
-}
+/* ---- what is due ---- */
 
-static void tick_leftover(struct tasks *tasks, struct task *task)
+static void tick_running(struct tasks *tasks, struct task *task, int64_t now)
 {
-    task->group_gone = task->group_gone || kill(-task->pid, 0) != 0;
-    bool over = task->max_output > 0 && output_size(task->output) > task->max_output + OUTPUT_SLACK;
-    bool gone = false;
-    if (over || (task->group_gone && task->rounds++ % GONE_EVERY == 0)) {
-        gone = signal_all(tasks, task, over ? SIGKILL : 0) <= 0;
-    }
-    if (over) {
-        output_trim(task->output,
-                    task->max_output); /* for the last time when all had gone before */
-    }
-    if (gone) {
-        bury(task);
-    }
-}
-
-static void tick_watched(struct tasks *tasks, struct task *task, int64_t now)
-{
-    task->next_check = now + WATCH_EVERY;
-    if (task->state == TASK_LEFTOVER) {
-        tick_leftover(tasks, task);
+    if (now >= task->deadline) {
+        ending_begin(tasks, task, AH_TASK_TIMEOUT, "its time was over", task->grace_ns, SIGTERM);
         return;
     }
-    if (task->max_output > 0 && output_size(task->output) > task->max_output) {
-        task_end(tasks, task, AH_TASK_KILLED, "output limit", 0, SIGKILL);
-        task->next_check = now;
-    } else if (leader_has_exited(task)) {
-        leader_exited(tasks, task); /* the epoll set could not take its pidfd */
-    }
-}
-
-static void free_dead(struct tasks *tasks)
-{
-    for (struct task **at = &tasks->first; *at != NULL;) {
-        struct task *task = *at;
-        if (task->state == TASK_DEAD) {
-            *at = task->next;
-            tasks->count--;
-            task_free(task);
+    if (now >= task->next_look && look_is_over(tasks, task, task->max_output)) {
+        ending_begin(tasks, task, AH_TASK_KILLED, "output limit", 0, SIGKILL);
+        look_end(tasks, task);
+    } else if (now >= task->next_check) {
+        task->next_check = now + UNHEARD_CHECK;
+        if (ending_leader_exited(task)) {
+            leader_exited(tasks, task);
         } else {
-            at = &task->next;
+            request_take(tasks, task);
         }
     }
 }
 
-/* What /proc says once for all tasks that have ended of late. */
-struct look {
-    bool taken;
-    bool unknown_child;
-};
-
-static void tick_unsure(struct tasks *tasks, struct task *task, struct look *look, int64_t now)
+static void tick_task(struct tasks *tasks, struct task *task, int64_t now)
 {
-    if (!look->taken) {
-        look->unknown_child = has_unknown_child(tasks);
-        look->taken = true;
+    if (task->state == TASK_RUNNING) {
+        tick_running(tasks, task, now);
+    } else if (task->state == TASK_LEFTOVER) {
+        leftover_tick(tasks, task);
+    } else if (task->state == TASK_ENDING && ending_tick(tasks, task, now)) {
+        finish_ending(tasks, task);
     }
-    task->unsure = false;
-    task->next_check = now + WATCH_EVERY;
-    if ((task->group_gone && !look->unknown_child) || !has_leftovers(tasks, task)) {
-        bury(task);
-    } else {
-        look->taken = false; /* there are more that are known */
-    }
+    task_reschedule(tasks, task);
 }
 
 int64_t tasks_tick(struct tasks *tasks)
 {
+    proc_scan_clear(&tasks->scan); /* of orders that have come since */
     free_dead(tasks);
-    struct look look = {.taken = false};
-    int64_t next = AH_CLOCK_NEVER;
     int64_t now = ah_clock_now();
-    for (struct task *task = tasks->first; task != NULL; task = task->next) {
-        if (task->state == TASK_RUNNING && now >= task->deadline) {
-            task_end(tasks, task, AH_TASK_TIMEOUT, "its time was over", task->grace_ns, SIGTERM);
-        }
-        if (task->state == TASK_ENDING) {
-            if (now >= task->kill_at || now >= task->next_check) {
-                tick_ending(tasks, task, now);
-            }
-        } else if (task->unsure && task->state == TASK_LEFTOVER) {
-            if (now >= task->next_check || look.taken) {
-                tick_unsure(tasks, task, &look, now);
-            }
-        } else if (task->state != TASK_DEAD && now >= task->next_check) {
-            tick_watched(tasks, task, now);
-        }
-        next = task->deadline < next ? task->deadline : next;
-        next = task->kill_at < next ? task->kill_at : next;
-        next = task->next_check < next ? task->next_check : next;
+    struct task *task;
+    while ((task = due_first(&tasks->due)) != NULL && task->due <= now) {
+        tick_task(tasks, task, now);
     }
-    return next;
+    int64_t next = leftover_look(tasks);
+    proc_scan_clear(&tasks->scan);
+    if (tasks->dead > 0) {
+        return now; /* to be freed, and perhaps the last that somebody waited for */
+    }
+    return task != NULL && task->due < next ? task->due : next;
 }
 
 void tasks_reap_adopted(struct tasks *tasks)
@@ -498,7 +395,6 @@ void tasks_reap_adopted(struct tasks *tasks)
             }
         }
         waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
-        /* Perhaps it was not among them; but too few only cost a look, too many would miss one. */
-        tasks->strays -= tasks->strays > 0 ? 1 : 0;
+        leftover_child_ended(tasks);
     }
 }

@@ -17,6 +17,8 @@
 #include "core/buf.h"
 #include "core/superlink.h"
 #include "core/task_status.h"
+#include "due.h"
+#include "proc.h"
 #include "spawn.h"
 
 #define TASKS_MAX 4096
@@ -51,10 +53,19 @@ struct task {
     char reason[128];           /* ENDING: why */
     int64_t deadline;           /* of the command; AH_CLOCK_NEVER: none */
     int64_t kill_at;            /* ENDING: when the grace is over */
-    int64_t next_check;         /* ENDING: who is left; else: the output's size */
-    int rounds;      /* ENDING: how often KILL was sent; LEFTOVER: how often it was watched */
+    int64_t next_check;         /* who is left; AH_CLOCK_NEVER: that will be told */
+    int64_t next_look;          /* look.h: at the output's size; AH_CLOCK_NEVER: no need */
+    int64_t due;                /* due.h: the first of these four */
+    size_t due_place;
+    int rounds;      /* ENDING: how often it was looked who is left */
+    int kills;       /* ENDING: how often KILL was sent */
+    bool unheard;    /* nobody tells of its end, or of requests: both are found by looking */
     bool unsure;     /* LEFTOVER: whether it has left anything is not yet known */
     bool group_gone; /* LEFTOVER: the group's number may belong to somebody else by now */
+    /* look.h: the output's size */
+    uint64_t seen; /* at the last look */
+    int still;     /* looks in a row at which it had not grown */
+    int watch;     /* inotify tells of its next write; -1: it does not */
     /* stream.h: stdin by a pipe, or a terminal */
     int stream;        /* -1: none */
     int stream_output; /* a terminal's: the output file */
@@ -66,19 +77,34 @@ struct task {
 struct tasks {
     struct task *first;
     size_t count;
+    struct due due;
     int epoll_fd;
-    const char *run; /* the host's name */
+    int inotify_fd;    /* -1: none */
+    size_t asleep;     /* tasks whose next write inotify tells of */
+    char *watched_dir; /* request.h: the last directory that it tells requests of; or NULL */
+    int dir_watch;     /* the watch for it */
+    const char *run;   /* the host's name */
     struct rlimit files;
     struct spawn_slot *slots;
+    bool slot_used[TASKS_MAX];
     size_t last_slot;  /* where to go on looking for a free one */
     char *ledger_path; /* of the open ledger */
     int ledger_fd;     /* -1: none */
     enum { TICKS_UNTRIED, TICKS_AGREE, TICKS_DIFFER } ticks; /* proc_tick and proc_birth */
-    int strays; /* adopted children that are known to be of leftovers */
+    int strays;             /* adopted children that are known to be of leftovers */
+    size_t dead;            /* tasks that wait to be freed */
+    size_t leftovers;       /* tasks in that state */
+    int64_t unsure_at;      /* when to look whether they have left anything; or AH_CLOCK_NEVER */
+    int64_t leftovers_at;   /* when to look whether some have gone; or AH_CLOCK_NEVER */
+    int64_t leftovers_rest; /* and not before */
+    struct proc_scan scan; /* the processes of the machine, once for all that is done in one tick */
     void (*started)(const struct ah_link_started *started);
     void (*written)(const struct ah_link_written *written);
     void (*ended)(const struct ah_link_ended *ended);
 };
+
+/* Sets up what is not zero at the start. 0 or negative errno. */
+int tasks_init(struct tasks *tasks, int epoll_fd, const char *run);
 
 /* Carries out an order; failures are reported as an end, too. */
 void tasks_start(struct tasks *tasks, const struct ah_link_spawn *order);
@@ -110,3 +136,14 @@ int64_t tasks_tick(struct tasks *tasks);
 
 /* Reaps adopted descendants that have ended. */
 void tasks_reap_adopted(struct tasks *tasks);
+
+/* ---- for the parts of the supervisor that deal with single tasks ---- */
+
+/* To call when a moment of the task has been set: deadline, kill_at, next_check, next_look. */
+void task_reschedule(struct tasks *tasks, struct task *task);
+
+/* Done with it. */
+void task_bury(struct tasks *tasks, struct task *task);
+
+/* The variable that is in the environment of all its processes. */
+void task_write_marker(const struct tasks *tasks, const struct task *task, char *text, size_t size);

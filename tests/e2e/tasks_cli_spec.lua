@@ -5,6 +5,7 @@ local sys = require("agenthost.sys")
 local tmux = require("support.tmux")
 
 local DEADLINE <const> = 20
+local BY <const> = "by `agenthost tasks kill`"
 
 describe("agenthost tasks", function()
   local t
@@ -111,8 +112,10 @@ describe("agenthost tasks", function()
     assert.equal(0, result.code, result.stderr)
     assert.equal(("ended task %s: exec sleep 600\n"):format(one.id), result.stdout)
     local found = listed()[1]
-    assert.same({ "failed", 15 }, { found.status, found.signal })
+    assert.same({ "killed", 15, BY }, { found.status, found.signal, found.reason })
     assert.equal("Noted.\n", running:wait(DEADLINE).stdout)
+    local told = json.encode(t.server.requests()[#t.server.requests()].body)
+    assert.truthy(told:find("killed", 1, true) and told:find(BY, 1, true), told)
     result = tasks("kill", one.id)
     assert.same({ 1, "" }, { result.code, result.stdout })
     assert.matches("task " .. one.id .. " has ended: %a+", result.stderr)
@@ -125,7 +128,75 @@ describe("agenthost tasks", function()
     local result = tasks("kill", one.id)
     assert.equal(0, result.code, result.stderr)
     assert.is_true(result.seconds >= 4)
-    assert.equal(9, listed()[1].signal)
+    local found = listed()[1]
+    assert.same({ "killed", 9, BY }, { found.status, found.signal, found.reason })
+  end)
+
+  -- What still runs of these commands; `sleep` with a number of seconds that nobody else has.
+  local function left(seconds)
+    local found = {}
+    for _, process in ipairs(t.place:processes()) do
+      if process:find("sleep " .. seconds, 1, true) then
+        found[#found + 1] = process
+      end
+    end
+    return found
+  end
+
+  it("kill ends what has left the session of the task, too", function()
+    local command = "setsid sleep 6071 & setsid sh -c 'trap \"\" TERM; touch up; sleep 6072' & "
+      .. "exec sleep 6074"
+    local one = start(command)[command]
+    assert(tmux.eventually(function()
+      return t.place:read("up") and #left("607") >= 3
+    end, DEADLINE))
+    local result = tasks("kill", one.id)
+    assert.equal(0, result.code, result.stderr)
+    assert.same({}, left("607"))
+    local found = listed()[1]
+    assert.same({ "killed", 15, BY }, { found.status, found.signal, found.reason })
+  end)
+
+  -- A detached task that sleeps for so many seconds, when its agenthost has gone.
+  local function start_detached(seconds)
+    local path = t.place:write("detach.lua", ([[
+      local task = require("agenthost.task")
+      task.set_dir(require("agenthost.session").base_dir() .. "/by-hand")
+      local one = assert(task.run("setsid sleep %d & exec sleep %d", { lifetime = "detached" }))
+      while one:status() == "queued" do
+        require("agenthost.async").sleep(0.01)
+      end]]):format(seconds, seconds))
+    assert(t:run({ path }).code == 0)
+    assert(tmux.eventually(function() return #left(seconds) == 2 end, DEADLINE))
+    local one = listed()[1]
+    assert.same({ "running", true }, { one.status, one.detached })
+    return one
+  end
+
+  it("kill ends a detached task whose agenthost has gone", function()
+    local one = start_detached(6081)
+    local result = tasks("kill", one.id)
+    assert.same({ 0, "" }, { result.code, result.stderr })
+    local found = listed()
+    assert.same({ 1, "killed", 15, BY },
+      { #found, found[1].status, found[1].signal, found[1].reason })
+    assert(tmux.eventually(function() return #t.place:processes() == 0 end, DEADLINE))
+  end)
+
+  it("kill ends a detached task whose supervisor is dead, of which nobody knows the end", function()
+    local one = start_detached(6082)
+    for _, process in ipairs(t.place:processes()) do
+      local pid = process:match("^(%d+) %S*agenthost%-supervisor")
+      assert(not pid or os.execute("kill -KILL " .. pid))
+    end
+    local result = tasks("kill", one.id)
+    assert.same({ 0, "" }, { result.code, result.stderr })
+    assert.is_false(require("agenthost.ledger").is_alive(one))
+    assert.same({ "lost", nil }, { listed()[1].status, listed()[1].signal })
+    assert.is_nil(t.place:read(one.output:gsub("log$", "kill")))
+    for _, process in ipairs(left(6082)) do -- it had left the session: nobody could know of it
+      assert(os.execute("kill -KILL " .. process:match("^%d+")))
+    end
   end)
 
   it("tail prints what a task has printed", function()

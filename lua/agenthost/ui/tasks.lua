@@ -1,6 +1,7 @@
 --- `agenthost tasks`: the tasks of this user's sessions, from their ledgers; from any terminal.
 local async = require("agenthost.async")
 local json = require("agenthost.json")
+local kill_request = require("agenthost.kill_request")
 local ledger = require("agenthost.ledger")
 local session = require("agenthost.session")
 local sys = require("agenthost.sys")
@@ -9,6 +10,8 @@ local text = require("agenthost.text")
 local M = {}
 
 local NOTING <const> = 0.2 -- seconds from the end of a process until it surely is in the ledger
+local TAKING <const> = 3 -- seconds that a supervisor may take to hear of a request
+local GRACE <const> = 5 -- seconds between TERM and KILL
 
 local USAGE = [[
 agenthost tasks [--session ID] [--json]   list tasks, running ones last
@@ -107,20 +110,47 @@ local function list(only_session, as_json)
   return 0
 end
 
-local function kill(id)
-  local task = find(id)
-  if not task then
-    return fail("there is no task %s", id)
-  elseif task.status ~= "running" then
-    return fail("task %s has ended: %s", id, task.status)
-  end
-  local deadline = sys.now() + 5
+-- Waits until a supervisor that was asked has ended the task. False when it does not take it.
+local function is_ended_for_us(task, update)
+  local deadline = sys.now() + TAKING
+  local ended, taken
+  repeat
+    async.sleep(0.02)
+    for _, one in ipairs(update()) do
+      ended = ended or one.id == task.id and one.status ~= "running"
+    end
+    if not taken and kill_request.is_taken(task) then
+      taken, deadline = true, sys.now() + GRACE + TAKING
+    end
+  until ended or sys.now() >= deadline
+  return not kill_request.withdraw(task) or ended == true
+end
+
+-- For a task whose supervisor is dead, or does not answer.
+local function end_ourselves(task)
+  local deadline = sys.now() + GRACE
   sys.signal_group(task.pid, "TERM")
   while ledger.is_alive(task) and sys.now() < deadline do
     async.sleep(0.05)
   end
   if ledger.is_alive(task) then
     sys.signal_group(task.pid, "KILL")
+  end
+end
+
+local function kill(id)
+  local task = find(id)
+  if not task then
+    return fail("there is no task %s", id)
+  elseif task.status == "queued" then
+    return fail("task %s has not been started yet; its agenthost can end it (/kill %s)", id, id)
+  elseif task.status ~= "running" then
+    return fail("task %s has ended: %s", id, task.status)
+  end
+  local update = ledger.follow(session.base_dir() .. "/" .. task.session .. "/tasks.jsonl")
+  if not kill_request.ask(task, "`agenthost tasks kill`", GRACE)
+    or not is_ended_for_us(task, update) then
+    end_ourselves(task)
   end
   print_line(("ended task %s: %s"):format(id, text.clean(task.command)))
   return 0

@@ -1,0 +1,247 @@
+/* What the supervisor looks for, and how often: output files that grow, requests to end a task. */
+#include "kit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+/* ---- the output limit ---- */
+
+/* Head, a line about what was left out, tail. */
+static bool is_cut(const struct ah_task *task, ssize_t limit)
+{
+    static char text[1 << 20];
+    ssize_t size = read_some(ah_task_output_path(task), text, sizeof text - 1);
+    return size >= limit && size <= limit + 200 && strstr(text, "bytes left out") != NULL;
+}
+
+/* One that passes its limit is ended within the moment; it used to be looked at every 100 ms, and
+ * so got away with it when it had ended by then. */
+static void expect_prompt_end(struct kit *kit, const char *before)
+{
+    struct ah_task_options options = default_options(kit);
+    options.max_output = 10000;
+    char script[300];
+    snprintf(script, sizeof script, "%s; head -c 20000 /dev/zero | tr '\\0' y; exec sleep 0.02",
+             before);
+    int killed = 0;
+    for (int i = 0; i < 10; i++) { /* the machine may be busy: most of them */
+        struct ah_task *task = shell_with(kit, options, script);
+        struct ah_task_state end = await_end(kit, task);
+        killed += end.status == AH_TASK_KILLED ? 1 : 0;
+        assert_true(end.status == AH_TASK_KILLED || end.status == AH_TASK_COMPLETED);
+        assert_true(is_cut(task, 10000));
+        ah_task_unref(task);
+    }
+    assert_in_range(killed, 6, 10);
+}
+
+static void test_limit_is_prompt(void **state)
+{
+    expect_prompt_end(*state, ":");
+    expect_prompt_end(*state, "sleep 0.5"); /* asleep by then */
+    expect_prompt_end(*state, "sleep 0.3; echo x; sleep 0.3; echo x; sleep 0.2"); /* and again */
+}
+
+/* The limit holds while a task is being ended, too: it used to have its whole grace to write. */
+static void test_limit_while_ending(void **state)
+{
+    struct kit *kit = *state;
+    struct ah_task_options options = default_options(kit);
+    options.max_output = 100000;
+    options.timeout = 0.2;
+    options.grace = 1000;
+    struct ah_task *task = child_with(kit, options, "ignore", "sleep", "0.5", "flood");
+    expect_end(kit, task, AH_TASK_TIMEOUT, -1, SIGKILL);
+    assert_true(is_cut(task, 100000));
+    ah_task_unref(task);
+}
+
+/* How often the supervisor has waited for something. */
+static long count_wakes(pid_t supervisor)
+{
+    char path[64];
+    char text[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)supervisor);
+    assert_true(read_some(path, text, sizeof text - 1) > 0);
+    const char *line = strstr(text, "\nvoluntary_ctxt_switches:");
+    assert_non_null(line);
+    return strtol(strchr(line, ':') + 1, NULL, 10);
+}
+
+/* It used to wake ten times a second for every task that was started at another moment. */
+static void test_quiet_tasks_cost_nothing(void **state)
+{
+    struct kit *kit = *state;
+    enum { COUNT = 50 };
+    struct ah_task_options options = default_options(kit);
+    struct ah_task *tasks[COUNT];
+    options.max_output = 256 * 1024 * 1024;
+    for (int i = 0; i < COUNT; i++) {
+        tasks[i] = child_with(kit, options, "say", "ready", "pause");
+        nap();
+    }
+    await_output(tasks[COUNT - 1], "ready");
+    for (int i = 0; i < 500; i++) { /* all quiet */
+        nap();
+    }
+    pid_t supervisor = find_supervisor();
+    long before = count_wakes(supervisor);
+    int64_t begin = ah_clock_now();
+    while (ah_clock_now() < begin + 3 * SECOND) {
+        nap();
+    }
+    assert_in_range(count_wakes(supervisor) - before, 0, 10);
+    for (int i = 0; i < COUNT; i++) {
+        ah_task_unref(tasks[i]);
+    }
+}
+
+/* ---- requests ---- */
+
+static void path_of_request(const struct ah_task *task, char *path, size_t size)
+{
+    const char *output = ah_task_output_path(task);
+    snprintf(path, size, "%.*s.kill", (int)strlen(output) - 4, output);
+}
+
+/* As sys.write_file does it: whole from the beginning. */
+static void request(const struct ah_task *task, const char *text)
+{
+    char path[300];
+    char temp[310];
+    path_of_request(task, path, sizeof path);
+    snprintf(temp, sizeof temp, "%s.tmp", path);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    assert_int_equal(rename(temp, path), 0);
+}
+
+static bool is_taken(const struct ah_task *task)
+{
+    char path[300];
+    path_of_request(task, path, sizeof path);
+    return access(path, F_OK) != 0;
+}
+
+static void test_request(void **state)
+{
+    struct kit *kit = *state;
+    struct ah_task *task = child(kit, "fork", "escape", "say", "ready", "pause");
+    struct ah_task *other = child(kit, "say", "ready", "pause");
+    await_output(task, "ready");
+    await_output(other, "ready");
+    request(task, "5000\nyou, from afar\n");
+    expect_end(kit, task, AH_TASK_KILLED, -1, SIGTERM);
+    assert_string_equal(state_of(task).reason, "by you, from afar");
+    assert_non_null(strstr(ledger_of(kit->ledger, ah_task_id(task)),
+                           "\"status\":\"killed\",\"signal\":15,\"reason\":\"by you, from afar\""));
+    assert_string_equal(records_of(kit->ledger, ah_task_id(task)), "queued start end");
+    assert_true(is_taken(task));
+    assert_int_equal(count_alive(kit->run), 1);
+    assert_true(is_running(other));
+    expect_notices(kit, 1);
+    /* It has ended: nobody takes it, or it is taken and nothing happens. */
+    request(task, "0\nyou\n");
+    /* Nobody cares for TERM. */
+    struct ah_task *stubborn = child(kit, "ignore", "fork", "escape", "say", "ready", "pause");
+    await_output(stubborn, "ready");
+    request(stubborn, "100\nyou\n");
+    expect_end(kit, stubborn, AH_TASK_KILLED, -1, SIGKILL);
+    assert_int_equal(count_alive(kit->run), 1);
+    assert_string_equal(records_of(kit->ledger, ah_task_id(task)), "queued start end");
+    ah_task_unref(task);
+    ah_task_unref(other);
+    ah_task_unref(stubborn);
+}
+
+static void test_malformed_requests(void **state)
+{
+    struct kit *kit = *state;
+    static const char *const texts[] = {"",           "5000",      "5000\n",
+                                        "5000\n\n",   "5000\nyou", "-1\nyou\n",
+                                        "x\nyou\n",   "\nyou\n",   "9999999999999999999\nyou\n",
+                                        "5\ny\033u\n"};
+    struct ah_task *task = child(kit, "say", "ready", "pause");
+    await_output(task, "ready");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        request(task, texts[i]);
+        await(is_taken(task));
+        assert_true(is_running(task));
+    }
+    /* Not a file, or nobody's task. */
+    char path[300];
+    char other[400];
+    path_of_request(task, path, sizeof path);
+    snprintf(other, sizeof other, "%s/ffffffff.kill", kit->output_dir);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    assert_int_equal(mkfifo(other, 0600), 0);
+    char moved[400];
+    snprintf(moved, sizeof moved, "%s/fffffffe.kill", kit->output_dir);
+    assert_int_equal(rename(other, moved), 0);
+    if (geteuid() == 0) { /* of somebody else, should the directory be open to him */
+        assert_int_equal(unlink(path), 0);
+        snprintf(other, sizeof other, "%s/temp", kit->output_dir);
+        int fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        assert_int_equal(write(fd, "0\nyou\n", 6), 6);
+        assert_int_equal(fchown(fd, 12345, 12345), 0);
+        close(fd);
+        assert_int_equal(rename(other, path), 0);
+    }
+    struct ah_task *last = child(kit, "exit", "3"); /* it still serves */
+    expect_end(kit, last, AH_TASK_FAILED, 3, 0);
+    assert_true(is_running(task));
+    assert_false(is_taken(task));
+    ah_task_unref(task);
+    ah_task_unref(last);
+}
+
+/* ---- without inotify ---- */
+
+/* Its instances are counted per user: all of them are taken. */
+static void test_without_inotify(void **state)
+{
+    struct kit *kit = *state;
+    enum { MOST = 1000 };
+    int taken[MOST];
+    int count = 0;
+    while (count < MOST && (taken[count] = inotify_init1(IN_CLOEXEC)) >= 0) {
+        count++;
+    }
+    struct ah_task *task = NULL;
+    if (errno == EMFILE && count < MOST) {
+        struct ah_task_options options = default_options(kit);
+        options.max_output = 100000;
+        struct ah_task *quiet = child_with(kit, options, "say", "ready", "pause");
+        task = child_with(kit, options, "sleep", "0.6", "flood");
+        expect_end(kit, task, AH_TASK_KILLED, -1, SIGKILL);
+        assert_true(is_cut(task, 100000));
+        request(quiet, "5000\nyou\n");
+        expect_end(kit, quiet, AH_TASK_KILLED, -1, SIGTERM);
+        assert_string_equal(state_of(quiet).reason, "by you");
+        ah_task_unref(quiet);
+    }
+    ah_task_unref(task);
+    while (count > 0) {
+        close(taken[--count]);
+    }
+    if (task == NULL) {
+        skip(); /* there are more of them than this process may open */
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        with_kit(test_limit_is_prompt),          with_kit(test_limit_while_ending),
+        with_kit(test_quiet_tasks_cost_nothing), with_kit(test_request),
+        with_kit(test_malformed_requests),       with_kit(test_without_inotify),
+    };
+    if (argc == 2) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
