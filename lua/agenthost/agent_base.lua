@@ -46,17 +46,21 @@ local usage = require("agenthost.usage")
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = setmetatable({}, { __index = agent_run.methods })
 
+-- Lets go of what the agent holds, as far as it has got it.
+local function release(self)
+  self.plugins:close()
+  self.tool_jobs:close()
+  for _, name in ipairs({ "earlier", "session", "queue", "root" }) do
+    if self[name] then
+      self[name]:close()
+    end
+  end
+end
+
 --- Closes what the agent holds: its plugins, its session file, its queue, its workspace.
 function Base:close()
   self:fire("session.end", { id = self.session.id })
-  self.plugins:close()
-  self.tool_jobs:close()
-  if self.earlier then
-    self.earlier:close()
-  end
-  self.session:close()
-  self.queue:close()
-  self.root:close()
+  release(self)
 end
 
 local M = { methods = Base }
@@ -261,6 +265,51 @@ end
 
 -- ---- making one --------------------------------------------------------------------------------
 
+-- An agent that holds nothing yet but its queue.
+local function blank(opts)
+  inbox.check_policy(opts.on_notice)
+  local self = setmetatable({
+    commands = {},
+    task_ids = {},
+    notes = {},
+    queue = queue.new(),
+    tools = tools.new(),
+    shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
+  }, { __index = Base })
+  set_simple(self, opts)
+  self.compaction, self.call_ids = compaction.new(self), call_ids.new()
+  self.emitter = function(event)
+    self.reloader:on_event(event)
+    self:emit(event)
+  end
+  self.plugins = plugins.new(self)
+  self.tools.events = self.plugins.events
+  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
+    function(line) self:warn(line) end, function(call) self:keep(kept.call, call) end)
+  self.tools.jobs = self.tool_jobs
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
+  self.inbox.on_drop = function(notice) self:keep(kept.drop, notice) end
+  return self
+end
+
+-- A variable that takes an agent down again when the error comes that keeps it from being made. Its
+-- plugins may have begun tasks, which have nobody any more.
+local function unless_made(self, undo)
+  return setmetatable({}, { __close = function(_, err)
+    if err == nil then
+      return
+    end
+    for id in pairs(self.task_ids) do
+      local one = task.get(id)
+      if one then
+        one:kill({ by = "agenthost: its agent could not be made", grace = 0 })
+      end
+    end
+    release(self)
+    undo()
+  end })
+end
+
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
@@ -284,36 +333,20 @@ function M.new(opts)
     error("captured", 0)
   end
   agent_options.check(opts)
-  local self = setmetatable({
-    commands = {},
-    task_ids = {},
-    notes = {},
-    queue = queue.new(),
-    tools = tools.new(),
-    shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
-  }, { __index = Base })
-  set_simple(self, opts)
-  self.compaction, self.call_ids = compaction.new(self), call_ids.new()
-  self.emitter = function(event)
-    self.reloader:on_event(event)
-    self:emit(event)
-  end
-  self.plugins = plugins.new(self)
-  self.tools.events = self.plugins.events
-  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
-    function(line) self:warn(line) end, function(call) self:keep(kept.call, call) end)
-  self.tools.jobs = self.tool_jobs
-  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
-  self.inbox.on_drop = function(notice) self:keep(kept.drop, notice) end
-  open_workspace(self, option(opts, "cwd", sys.cwd()))
-  open_session(self, option(opts, "session"))
+  local session_id, asked_for = option(opts, "session"), overrides.session
   overrides.session = nil -- one agent has it
+  local self = blank(opts)
+  local _ <close> = unless_made(self, function()
+    overrides.session = asked_for -- the next try is for it again
+  end)
+  open_workspace(self, option(opts, "cwd", sys.cwd()))
+  open_session(self, session_id)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
-  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
-    function() return false end))
   set_permission(self, new_permission(self, opts.permissions))
   self.provider = option(opts, "provider") or provider.new(option(opts, "model"), base_dir)
   check_budget(self, self.provider, self.max_budget_usd)
+  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
+    function() return false end))
   set_prompt(self, prompt_parts(self, opts, self.provider.model))
   for _, part in ipairs(self.prompt_parts) do
     self.notes[#self.notes + 1] = part.note

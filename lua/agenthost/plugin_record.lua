@@ -220,7 +220,7 @@ function Timer:stop()
 end
 
 function Timer:loop()
-  repeat
+  while not self.stopped do -- it may have been stopped before it began
     self.sleeping = true
     async.sleep(math.max(0, self.due - sys.now()))
     self.sleeping = false
@@ -228,7 +228,8 @@ function Timer:loop()
       self.record:call("timer", self.fn)
     end
     self.due = sys.now() + self.seconds
-  until self.stopped or not self.repeats
+    self.stopped = self.stopped or not self.repeats
+  end
   self.record.timers[self] = nil
 end
 
