@@ -313,11 +313,11 @@ end
 
 ---@return agenthost.PluginContext
 function Record:context()
-  local definition, agent = self.definition, self.host.agent
+  local definition, host = self.definition, self.host -- its agent changes with the session
   local context
   context = {
     name = definition.name,
-    cwd = agent.cwd,
+    cwd = host.agent.cwd,
     dir = definition.path and definition.path:match("^(.*)/"),
     config = definition.options,
     http = http,
@@ -352,28 +352,28 @@ function Record:context()
     note = function(line)
       with_dot(context, line, "note")
       if self.ready then
-        return agent:emit({ type = "note", text = tostring(line) })
+        return host.agent:emit({ type = "note", text = tostring(line) })
       end
       self:add("notes", line)
     end,
     notify = function(text, fields)
       with_dot(context, text, "notify")
-      return agent:notify(text, fields)
+      return host.agent:notify(text, fields)
     end,
     task = function(command, opts)
       with_dot(context, command, "task")
-      return agent:run_task(command, opts)
+      return host.agent:run_task(command, opts)
     end,
-    list_tasks = function() return agent:list_tasks() end,
-    find_task = function(id) return agent:find_task(id) end,
+    list_tasks = function() return host.agent:list_tasks() end,
+    find_task = function(id) return host.agent:find_task(id) end,
     log = function(text)
       with_dot(context, text, "log")
-      agent:emit({ type = "log", text = text })
+      host.agent:emit({ type = "log", text = text })
     end,
   }
   return setmetatable(context, { __index = function(_, name)
     if name == "state" then
-      self.state = self.state or plugin_state.open(definition.name, agent.state_dir)
+      self.state = self.state or plugin_state.open(definition.name, host.agent.state_dir)
       return self.state.value
     end
   end, __newindex = function(_, name)

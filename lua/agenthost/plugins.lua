@@ -56,7 +56,7 @@ function M.new(agent)
   self.host = {
     agent = agent,
     changed = function() self:use(assemble(self.records)) end,
-    warn = function(line) agent:warn(line) end,
+    warn = function(line) self.agent:warn(line) end,
   }
   self.events = events.new(self.host.warn)
   return self
@@ -251,6 +251,15 @@ function Plugins:start()
   for _, record in ipairs(self.records) do
     record:start()
   end
+end
+
+--- They go on with another agent, as they are: nothing is set up or torn down.
+---@param agent agenthost.AgentBase its `tools` and `commands` are filled
+function Plugins:move(agent)
+  self.agent.tools:replace(tools.new())
+  self.agent.commands = {}
+  self.agent, self.host.agent = agent, agent
+  self:use(assemble(self.records))
 end
 
 --- Tears all of them down, the newest first.

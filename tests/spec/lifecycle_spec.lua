@@ -104,3 +104,193 @@ describe("an agent that cannot be made", function()
     second:close()
   end)
 end)
+
+describe("another session", function()
+  local place, log, name, begun
+
+  before_each(function()
+    place, log, name = agents.place(), {}, "spec-" .. sys.random_hex(8)
+  end)
+
+  after_each(function()
+    place:close()
+    os.remove(("%s/agenthost/plugins/%s.json"):format(sys.xdg("state"), name))
+  end)
+
+  local function note(what)
+    log[#log + 1] = what
+  end
+
+  -- Goes on with another session, as the interactive program does.
+  local function switch(made, id)
+    local other, message = made:switch_session(id)
+    if not other then
+      return nil, message
+    end
+    other.events, other.on_event = made.events, made.on_event
+    made:close()
+    for i, one in ipairs(place.made) do
+      place.made[i] = one == made and other or one
+    end
+    other:start()
+    return other
+  end
+
+  -- A plugin that counts in its state and says what happens to it.
+  local function plugin()
+    local ctx
+    local one = { name = name, setup = function(given)
+      ctx = given
+      note("setup")
+      ctx.tool({ name = "t", description = "d", permission = "none", run = function()
+        return "called in " .. begun
+      end })
+      ctx.on("session.start", function(event)
+        begun = event.id
+        note("start " .. (ctx.state.text or ""))
+      end)
+      ctx.on("session.end", function()
+        ctx.state.text = (ctx.state.text or "") .. "x"
+        note("end")
+      end)
+    end, teardown = function() note("teardown") end }
+    return one, function() return ctx end
+  end
+
+  it("has the plugins as they are: they hear the end of one and the start of the other", function()
+    local one, context = plugin()
+    local made = place:new({ reply(agents.call("t")), reply("one"), reply(agents.call("t")),
+      reply("two") }, { plugins = { one } })
+    async.run(function()
+      assert(made:run("go"))
+      local first = made.session.id
+      local other = assert(switch(made))
+      assert.same({ "setup", "start ", "end", "start x" }, log)
+      assert.is_true(made.session.dir ~= other.session.dir)
+      assert(other:run("go"))
+      assert.equal("called in " .. other.session.id,
+        other.conversation:messages()[3].content[1].content)
+      assert(context().notify("hello"))
+      assert.equal(1, #other.queue) -- a context speaks to the agent of today
+      assert.same({ {}, {} }, { made.tools:names(), made.plugins.records })
+      local back = assert(switch(other, first))
+      assert.same({ "end", "start xx" }, { log[5], log[6] })
+      assert.equal(4, #back.conversation.pieces)
+      assert.equal('{"text":"xx"}',
+        sys.read_file(("%s/agenthost/plugins/%s.json"):format(sys.xdg("state"), name)))
+    end)
+  end)
+
+  it("that cannot be opened leaves the old one as it was", function()
+    local rules = { allow = { "x" } }
+    local made = place:new(function() return reply("Hi.") end, { plugins = { (plugin()) },
+      permissions = rules })
+    async.run(function()
+      assert(made:run("go"))
+      local descriptors = count("/proc/self/fd")
+      assert.matches("there is no session", select(2, switch(made, "nowhere")))
+      local bad = session.base_dir() .. "/bad"
+      temp.write(bad .. "/session.jsonl", "oops\n")
+      assert.matches("has no header", select(2, switch(made, "bad")))
+      temp.remove(bad)
+      rules.allow[1] = "("
+      assert.matches("allow", select(2, switch(made)))
+      rules.allow[1] = "x"
+      made.reloader.busy = true
+      assert.equal("a reload is under way", select(2, switch(made)))
+      made.reloader.busy = false
+      assert.equal(descriptors, count("/proc/self/fd"))
+      assert.same({ "setup", "start " }, log)
+      assert.same({ "t" }, made.tools:names())
+      assert(made:run("go on"))
+      assert.is_true(made.plugins.events:handled("session.end"))
+    end)
+  end)
+
+  it("shows what fails in handlers of the end, and begins all the same", function()
+    local made = place:new({}, { plugins = { { name = name, setup = function(ctx)
+      ctx.on("session.end", function() error("no end", 0) end)
+    end } } })
+    async.run(function()
+      made:start()
+      assert(switch(made))
+    end)
+    assert.matches("handler of 'session.end' failed: no end", made.events[1].text)
+  end)
+
+  it("leaves the session of before as it was when the switch is cancelled", function()
+    local wait = true
+    local made = place:new({ reply("Hi.") }, { plugins = { { name = name, setup = function(ctx)
+      ctx.on("session.start", function() note("start") end)
+      ctx.on("session.end", function()
+        note("end")
+        if wait then
+          async.sleep(1000)
+        end
+      end)
+    end } } })
+    async.run(function()
+      made:start()
+      local job = async.spawn(function() return made:switch_session() end)
+      while #log < 2 do
+        async.sleep(0)
+      end
+      job:cancel("the user")
+      assert.is_false((pcall(job.wait, job)))
+      wait = false
+      assert(made:run("go"))
+      assert.same({ "start", "end", "start" }, log)
+      assert(switch(made))
+      assert.same({ "start", "end", "start", "end", "start" }, log)
+    end)
+  end)
+
+  it("stops background calls and says so, to the user and to the session that was left", function()
+    local made = place:new({ reply(agents.call("slow")), reply("Started."), reply("Seen.") }, {
+      tools = { { name = "slow", description = "d", permission = "none", background = true,
+        run = function() async.sleep(1000) end } } })
+    async.run(function()
+      assert(made:run("go"))
+      local id = made.session.id
+      local other = assert(switch(made))
+      local last = made.events[#made.events]
+      assert.matches("^stopped: call%-%x+ slow", last.text)
+      assert.equal("note", last.type)
+      local back = assert(switch(other, id))
+      assert(back:run("And?"))
+      local sent = back.provider.requests[3]
+      assert.matches("%[call%] call%-%x+ slow was stopped: its session was left",
+        sent[#sent].content[2].text)
+    end)
+  end)
+
+  it("keeps what waited in the session that was left, and tells it once", function()
+    local made = place:new({ reply("Hi."), reply("Seen."), reply("Well.") },
+      { on_notice = "hold" })
+    async.run(function()
+      assert(made:run("go"))
+      local id = made.session.id
+      made:notify("the held one")
+      local other = assert(switch(made))
+      local back = assert(switch(other, id))
+      assert(back:run("And?"))
+      local sent = back.provider.requests[2]
+      assert.matches("the held one", sent[#sent].content[2].text)
+      other = assert(switch(back))
+      back = assert(switch(other, id))
+      assert(back:run("Again?"))
+      local _, times = require("agenthost.json").encode(back.provider.requests[3])
+        :gsub("the held one", "")
+      assert.equal(1, times)
+    end)
+  end)
+
+  it("says what was not kept when there is no session to keep it in", function()
+    local made = place:new({}, { on_notice = "hold" })
+    async.run(function()
+      made:notify("too early")
+      assert(switch(made))
+    end)
+    assert.matches("nothing was said in this session: 1 notices", made.events[1].text)
+  end)
+end)

@@ -178,6 +178,13 @@ function Repl:recap()
   end
 end
 
+-- What there was to say before anybody listened.
+function Repl:say_notes()
+  for _, note in ipairs(self.agent.notes) do
+    self.screen:dim("(" .. words.shorten(note, 500) .. ")")
+  end
+end
+
 function Repl:greet()
   local agent = self.agent
   self.screen:dim(words.shorten(("agenthost · %s · %s"):format(agent.provider.model, agent.cwd),
@@ -185,9 +192,7 @@ function Repl:greet()
   if agent.provider.note then
     self.screen:dim("(" .. words.shorten(agent.provider.note, 500) .. ")")
   end
-  for _, note in ipairs(agent.notes) do
-    self.screen:dim("(" .. words.shorten(note, 500) .. ")")
-  end
+  self:say_notes()
   self:recap()
 end
 
@@ -226,6 +231,7 @@ function Repl:switch_to(agent)
   self.last_call = nil
   self:listen_to(agent)
   agent:start()
+  self:say_notes()
   self:recap()
 end
 
@@ -234,10 +240,11 @@ local function history_path()
   return sys.mkdir_private(dir) and dir .. "/history" or nil
 end
 
---- Runs the conversation until the user leaves. Returns the exit code.
+--- Runs the conversation until the user leaves.
 ---@param agent agenthost.Agent
 ---@param options { verbose: boolean, prompt?: string, printed: agenthost.Printed }
----@return integer
+---@return integer code of the program's exit
+---@return agenthost.Agent agent the one of the last session
 function M.run(agent, options)
   local editor <close> = assert(line.open({ prompt = "> ", history = history_path() }))
   local screen = screens.new(editor)
@@ -277,7 +284,7 @@ function M.run(agent, options)
     if self.failure then
       error(self.failure, 0)
     end
-    return EXIT_SIGNAL[self.exit_signal] or 0
+    return EXIT_SIGNAL[self.exit_signal] or 0, self.agent
   end)
 end
 
