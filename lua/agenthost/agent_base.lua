@@ -44,6 +44,8 @@ local usage = require("agenthost.usage")
 ---@field permission agenthost.Permission what its tools may do
 ---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
 ---  answer; a user interface sets it. Without it what would be asked is refused
+---@field confirm? fun(question: string): boolean asks the user for a yes or no, and waits; a user
+---  interface sets it. Without it the answer is no
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = setmetatable({}, { __index = agent_run.methods })
 

@@ -105,7 +105,7 @@ end
 
 -- Sets up a new version of a plugin, or a new plugin.
 function Plugins:renew(candidate, spec, base_dir, old)
-  local definition = plugin.define(spec, base_dir)
+  local definition = plugin.define(spec, base_dir, self.agent.confirm)
   local record = records.new(definition, self.host)
   record.spec = spec
   candidate.fresh[#candidate.fresh + 1] = record

@@ -18,6 +18,7 @@ local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local module_reload = require("agenthost.module_reload")
 local plugin = require("agenthost.plugin")
+local project = require("agenthost.project")
 local prompt = require("agenthost.prompt")
 local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
@@ -303,6 +304,9 @@ function Reload:refresh(opts)
   local lines = {}
   if self.busy then
     return { "a reload is under way" }
+  end
+  if opts.asked then
+    project.ask_again()
   end
   local changes = self:look(opts.asked or opts.all, opts.all)
   if #changes == 0 then

@@ -85,6 +85,16 @@ function Repl:ask(question)
   })
 end
 
+-- A question for a yes; its last line is the prompt.
+function Repl:confirm(question)
+  local lines, prompt = question:match("^(.*)\n([^\n]*)$")
+  for shown in (lines or ""):gmatch("[^\n]+") do
+    self.screen:say(text.clean(shown))
+  end
+  local answer = self:read_answer(prompt or question)
+  return answer ~= nil and answer:lower():find("^%s*y") ~= nil
+end
+
 -- ---- stopping and leaving ----------------------------------------------------------------------
 
 -- Stops the model call, the foreground wait or the command that is under way, if there is one.
@@ -215,6 +225,7 @@ function Repl:listen_to(agent)
     show.event(self, event)
   end
   agent.ask = function(question) return self:ask(question) end
+  agent.confirm = function(question) return self:confirm(question) end
 end
 
 --- Goes on with an agent that has another session, and closes the present one. Only when idle.
@@ -226,7 +237,7 @@ function Repl:switch_to(agent)
   if #before:pending_tasks() > 0 then
     table.insert(self.left, before)
   end
-  before.on_event, before.ask = nil, nil
+  before.on_event, before.ask, before.confirm = nil, nil, nil
   before:close()
   self.last_call = nil
   self:listen_to(agent)
