@@ -2,6 +2,7 @@
 local agent_options = require("agenthost.agent_options")
 local agent_run = require("agenthost.agent_run")
 local async = require("agenthost.async")
+local capture = require("agenthost.agent_capture")
 local call_ids = require("agenthost.call_ids")
 local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
@@ -222,22 +223,6 @@ end
 
 -- ---- another script --------------------------------------------------------------------------
 
-local capturing = false
-
---- For reload.lua: runs an agent script up to its call of `agent.new`.
----@param fn fun()
----@return table opts of that call; raises what the script raises
-function M.capture(fn)
-  capturing = {}
-  local mine = capturing
-  local ok, err = pcall(fn)
-  capturing = false
-  if not mine.opts then
-    error(ok and "it does not make an agent any more" or err, 0)
-  end
-  return mine.opts
-end
-
 local RESTART <const> = { "cwd", "base_dir", "session" }
 
 local function provider_for(self, opts)
@@ -360,10 +345,10 @@ end
 ---  end with the code MAX_BUDGET; session: the id of one to go on with
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
+  local captured = capture.current()
   options.check(opts, known, 3)
-  if capturing then
-    capturing.opts = opts
-    error("captured", 0)
+  if captured then
+    return captured:stand_in_for(opts, Base)
   end
   agent_options.check(opts)
   local session_id, asked_for = option(opts, "session"), overrides.session
