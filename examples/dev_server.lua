@@ -21,6 +21,7 @@ return {
       local running = server and ctx.find_task(server)
       server, restarts = nil, 0
       if running then
+        running:set_notify(false) -- the model need not be told
         running:kill({ by = "the dev_server plugin" })
         running:wait(10) -- its port is free then
       end

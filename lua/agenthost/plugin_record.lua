@@ -6,7 +6,6 @@ local defaults = require("agenthost.defaults")
 local events = require("agenthost.events")
 local http = require("agenthost.http")
 local options = require("agenthost.options")
-local plugin_state = require("agenthost.plugin_state")
 local protect = require("agenthost.protect")
 local strikes = require("agenthost.strikes")
 local sys = require("agenthost.sys")
@@ -63,8 +62,9 @@ local UNLOADED <const> = setmetatable({}, { __tostring = function() return "unlo
 
 --- A record without anything in it.
 ---@param definition agenthost.PluginDefinition
----@param host { agent: agenthost.AgentBase, changed: fun(), warn: fun(line: string) } changed:
----  called when a live record has something new; raises when that does not fit
+---@param host { agent: agenthost.AgentBase, changed: fun(), warn: fun(line: string), state_of:
+---  fun(record: agenthost.PluginRecord): agenthost.PluginState } changed: called when a live record
+---  has something new; raises when that does not fit
 ---@return agenthost.PluginRecord
 function M.new(definition, host)
   return setmetatable({
@@ -122,10 +122,25 @@ function Record:keep_state()
     return
   end
   local ok, message = self.state:flush()
-  if not ok and message ~= self.state_problem then
-    self.host.warn(("plugin %s: %s"):format(self.definition.name, message))
+  if not ok and message ~= self.state.problem then
+    self.host.warn(("plugin %s: %s; it is tried again"):format(self.definition.name, message))
   end
-  self.state_problem = message
+  self.state.problem = message
+end
+
+-- Its state, when it wants it. Until it is there to stay, what it writes there may have to be taken
+-- back.
+function Record:open_state()
+  if not self.state then
+    self.state = self.host.state_of(self)
+    self.state_before = not self.live and self.state:snapshot() or nil
+  end
+  return self.state.value
+end
+
+--- It is there to stay.
+function Record:accept()
+  self.state_before = nil
 end
 
 -- ---- what it adds ------------------------------------------------------------------------------
@@ -373,8 +388,7 @@ function Record:context()
   }
   return setmetatable(context, { __index = function(_, name)
     if name == "state" then
-      self.state = self.state or plugin_state.open(definition.name, host.agent.state_dir)
-      return self.state.value
+      return self:open_state()
     end
   end, __newindex = function(_, name)
     error(name == "state" and "ctx.state: set its fields, not the table itself"
@@ -419,6 +433,9 @@ function Record:tear_down()
   end
   if self.definition.teardown then
     self:call("teardown", self.definition.teardown)
+  end
+  if self.state_before then
+    self.state:restore(self.state_before)
   end
   self:keep_state()
   self.dead, self.live = true, false

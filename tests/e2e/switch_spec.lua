@@ -241,6 +241,23 @@ describe("in the terminal", function()
     assert.truthy(term:screen():find("holds: teardown failed: not that easily"), term:screen())
   end)
 
+  it("a plugin's server is ended with its session before the next one begins it anew", function()
+    t:serve({ text = "Heard." })
+    local examples = require("agenthost.sys").realpath(
+      debug.getinfo(1, "S").source:match("^@(.*)/") .. "/../../examples")
+    t.place:write("a.lua", ([[return require("agenthost.agent").new({ plugins = {
+      { "%s/dev_server.lua", command = "mkdir up && trap 'rmdir up; exit' TERM; echo x >> begun;"
+        .. "while :; do sleep 0.05; done" } } })]]):format(examples))
+    start({ "a.lua", width = 100 })
+    for i = 1, 3 do
+      assert(tmux.eventually(function() return t.place:read("begun") == ("x\n"):rep(i) end, 30))
+      term:say("/clear")
+      term:wait_for(("%(session .*"):rep(i) .. "> *$")
+    end
+    assert.falsy(term:screen():find("nothing was said", 1, true), term:screen())
+    assert.falsy(term:screen():find("crashed", 1, true), term:screen())
+  end)
+
   it("background calls of tools are named when they stop with their session", function()
     t:script({ tools = { { name = "slow", input = {} } } }, { text = "Started." })
     t.place:write("slow.lua", [[return { name = "slow", description = "d", permission = "none",

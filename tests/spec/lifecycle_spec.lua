@@ -294,3 +294,164 @@ describe("another session", function()
     assert.matches("nothing was said in this session: 1 notices", made.events[1].text)
   end)
 end)
+
+describe("a version of a plugin", function()
+  local place, base, name, path, log
+
+  before_each(function()
+    place, base, name = agents.place(), temp.directory(), "spec-" .. sys.random_hex(8)
+    path = ("%s/agenthost/plugins/%s.json"):format(sys.xdg("state"), name)
+    log = {}
+    _G.lifecycle_log = function(what) log[#log + 1] = what end -- luacheck: ignore
+  end)
+
+  after_each(function()
+    _G.lifecycle_log = nil -- luacheck: ignore
+    place:close()
+    temp.remove(base)
+    os.execute("rm -rf " .. temp.quote(path))
+  end)
+
+  -- The plugin: `fields` are the fields of its table, `setup` the body of its setup.
+  local function write(setup, fields, file)
+    temp.write(base .. "/" .. (file or "p.lua"), ([[
+      local ctx
+      return { name = %q, setup = function(given)
+        ctx = given
+        %s
+      end, %s }]]):format(name, setup, fields or ""))
+  end
+
+  local function new(specs)
+    return place:new(function() return reply("Hi.") end, { plugins = specs or { "./p.lua" },
+      base_dir = base, system = "s", instructions = false })
+  end
+
+  local function refresh(made, opts)
+    return async.run(function() return made.reloader:refresh(opts) end)
+  end
+
+  local function warnings(made)
+    local found = {}
+    for _, event in ipairs(made.events) do
+      found[#found + 1] = event.type == "warning" and event.text or nil
+    end
+    return found
+  end
+
+  it("has what the one before it wrote last", function()
+    write('ctx.state.a = 1', 'teardown = function() ctx.state.last = "words" end')
+    local made = new()
+    write('ctx.state.b = 2 ctx.on("idle", function() lifecycle_log(ctx.state.last) end)')
+    refresh(made)
+    assert(made:run("go"))
+    assert.same({ "words" }, log)
+    assert.equal('{"a":1,"b":2,"last":"words"}', sys.read_file(path))
+  end)
+
+  it("that fails takes back what it has put into the state", function()
+    write('ctx.state.n = { 1 } ctx.on("idle", function() lifecycle_log(ctx.state.n[1]) end)')
+    local made = new()
+    write('ctx.state.n = nil ctx.state.new = true error("no luck")')
+    assert.matches("no luck", refresh(made)[1])
+    assert(made:run("go"))
+    assert.same({ 1 }, log)
+    assert.equal('{"n":[1]}', sys.read_file(path))
+  end)
+
+  it("whose `restore` fails gives way to the one before it, and that is told once", function()
+    write('ctx.tool({ name = "one", description = "d", run = print })',
+      'save = function() return 7 end, teardown = function() lifecycle_log("teardown 1") end')
+    local made = new()
+    write('ctx.state.x = 1 ctx.tool({ name = "two", description = "d", run = print })', [[
+      restore = function() ctx.state.y = 1 error("what is this", 0) end,
+      teardown = function() lifecycle_log("teardown 2") end]])
+    local lines = refresh(made)
+    assert.equal(1, #lines)
+    assert.matches("not reloaded: .*p.lua: restore failed: what is this .the version from before",
+      lines[1])
+    assert.same(lines, warnings(made))
+    assert.same({ "one" }, made.tools:names())
+    assert.same({ "teardown 2" }, log)
+    assert.same({}, made.plugins.records[1].state or {})
+    write('ctx.tool({ name = "three", description = "d", run = print })',
+      "restore = function(saved) lifecycle_log(saved) end")
+    refresh(made)
+    assert.same({ "teardown 2", 7, "teardown 1" }, log)
+    assert.same({ "three" }, made.tools:names())
+  end)
+
+  it("whose `save` fails goes on, and that is told once", function()
+    write("", 'save = function() error("not now", 0) end')
+    write("", nil, "q.lua")
+    local made = new({ "./p.lua", "./q.lua" })
+    local before = made.plugins.records[1]
+    write('ctx.log("2")')
+    write('ctx.log("2")', nil, "q.lua")
+    local lines = refresh(made)
+    assert.equal(2, #lines) -- q is loaded
+    assert.equal(1, #warnings(made))
+    assert.matches("save of the version that runs failed: not now", warnings(made)[1])
+    assert.equal(before, made.plugins.records[1])
+  end)
+
+  it("whose `teardown` fails is gone all the same, and that is told once", function()
+    write('ctx.tool({ name = "t", description = "d", run = print })',
+      'teardown = function() error("stuck", 0) end')
+    local made = new()
+    write("")
+    refresh(made)
+    assert.same({ "plugin " .. name .. ": teardown failed: stuck" }, warnings(made))
+    assert.same({}, made.tools:names())
+  end)
+
+  it("keeps what could not be written until it can, and says so once", function()
+    write('ctx.on("idle", function() ctx.state.n = (ctx.state.n or 0) + 1 end)')
+    local made = new()
+    assert(made:run("go"))
+    os.remove(path)
+    assert(sys.mkdir_private(path .. "/in the way"))
+    assert(made:run("go"))
+    assert(made:run("go"))
+    write('ctx.on("idle", function() ctx.state.n = (ctx.state.n or 0) + 10 end)')
+    refresh(made)
+    assert(made:run("go"))
+    assert.equal(1, #warnings(made))
+    assert.matches("ctx.state: cannot write .*; it is tried again", warnings(made)[1])
+    os.execute("rm -r " .. temp.quote(path))
+    assert(made:run("go"))
+    assert.equal('{"n":23}', sys.read_file(path))
+  end)
+
+  it("reads its file anew when somebody else has written it", function()
+    write('ctx.state.a = ctx.state.a or 1')
+    local made = new()
+    assert(sys.write_file(path, '{"a":"by hand"}'))
+    refresh(made, { all = true })
+    write('ctx.state.b = 2')
+    refresh(made)
+    assert.equal('{"a":"by hand","b":2}', sys.read_file(path))
+  end)
+
+  it("with the name of another plugin shares what that remembers, and that is told once", function()
+    write('ctx.on("idle", function() ctx.state.p = true end)')
+    write('ctx.on("idle", function() ctx.state.q = true end)', nil, "q.lua")
+    local made = new({ "./p.lua", "./q.lua" })
+    assert(made:run("go"))
+    assert(made:run("go"))
+    refresh(made, { all = true })
+    assert(made:run("go"))
+    assert.equal('{"p":true,"q":true}', sys.read_file(path))
+    assert.equal(1, #warnings(made))
+    assert.matches("two plugins are named '" .. name:gsub("%-", "%%-") .. "' and share what they "
+      .. "remember .*p.lua, .*q.lua", warnings(made)[1])
+  end)
+
+  it("whose file is too long says so, and leaves it", function()
+    write('ctx.state.a = 1')
+    temp.write(path, '{"a":"' .. ("x"):rep(300 * 1024) .. '"}')
+    assert.matches("is longer than 262144 bytes %(defaults.plugin.max_state%)",
+      temp.raised(new))
+    assert.equal(300 * 1024 + 8, sys.stat(path).size)
+  end)
+end)
