@@ -363,8 +363,9 @@ function M.new(opts)
   set_permission(self, new_permission(self, opts.permissions))
   self.provider = option(opts, "provider") or provider.new(option(opts, "model"), base_dir)
   check_budget(self, self.provider, self.max_budget_usd)
-  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
+  local notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
     function() return false end))
+  table.move(notes, 1, #notes, #self.notes + 1, self.notes) -- behind what is wrong already
   set_prompt(self, prompt_parts(self, opts, self.provider.model, self.plugins:prompts()))
   note_prompt(self)
   self.reloader = require("agenthost.reload").new(self)

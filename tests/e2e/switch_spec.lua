@@ -259,7 +259,8 @@ describe("in the terminal", function()
   end)
 
   it("background calls of tools are named when they stop with their session", function()
-    t:script({ tools = { { name = "slow", input = {} } } }, { text = "Started." })
+    t:script({ tools = { { name = "slow", input = {} } } }, { text = "Started." },
+      { tools = { { name = "slow", input = {} } } }, { text = "Started." })
     t.place:write("slow.lua", [[return { name = "slow", description = "d", permission = "none",
       background = true, run = function() require("agenthost.async").sleep(1000) end }]])
     t.place:write("a.lua", [[return require("agenthost.agent").new({ plugins = { "./slow" } })]])
@@ -267,6 +268,11 @@ describe("in the terminal", function()
     term:wait_answer("Started.")
     term:say("/clear")
     term:wait_for("stopped: call%-%x+ slow.*%(session %S+%)\n> *$")
+    term:say("Go")
+    term:wait_for("%(session .*> Go.*Started.*\n> *$")
+    term:say("exit")
+    assert.equal(0, term:wait_dead())
+    assert.truthy(term:screen():find("ending: call%-%x+ slow"), term:screen())
   end)
 
   it("/plugins lists what is loaded", function()

@@ -291,6 +291,9 @@ function M.run(agent, options)
     for _, one in ipairs({ self.agent, table.unpack(self.left) }) do
       self:list_tasks("ending", one)
     end
+    for _, call in ipairs(self.agent.tool_jobs:close("agenthost was left")) do
+      screen:dim(("ending: %s %s"):format(call.id, call.name))
+    end
     self:say_how_to_resume()
     if self.failure then
       error(self.failure, 0)
