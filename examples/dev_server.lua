@@ -15,7 +15,17 @@ return {
       server = ctx.task(command, { notify = true, timeout = math.huge, label = "dev server" }).id
     end
 
+    -- A task belongs to the session in which it was begun: each session (/clear) has its server.
     ctx.on("session.start", start)
+    ctx.on("session.end", function()
+      local running = server and ctx.find_task(server)
+      server, restarts = nil, 0
+      if running then
+        running:set_notify(false) -- the model need not be told
+        running:kill({ by = "the dev_server plugin" })
+        running:wait(10) -- its port is free then
+      end
+    end)
 
     ctx.on("notice", function(event)
       local notice = event.notice

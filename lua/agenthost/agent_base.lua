@@ -1,6 +1,8 @@
 --- Making an agent. What its loop stands on: agent_run.lua; its tasks: agent_tasks.lua.
 local agent_options = require("agenthost.agent_options")
 local agent_run = require("agenthost.agent_run")
+local async = require("agenthost.async")
+local capture = require("agenthost.agent_capture")
 local call_ids = require("agenthost.call_ids")
 local compaction = require("agenthost.compaction")
 local conversation = require("agenthost.conversation")
@@ -43,20 +45,45 @@ local usage = require("agenthost.usage")
 ---@field permission agenthost.Permission what its tools may do
 ---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
 ---  answer; a user interface sets it. Without it what would be asked is refused
+---@field confirm? fun(question: string): boolean asks the user for a yes or no, and waits; a user
+---  interface sets it. Without it the answer is no
 ---@field on_event? fun(event: table) what a user interface listens to
 local Base = setmetatable({}, { __index = agent_run.methods })
 
+-- Lets go of what the agent holds, as far as it has got it.
+local function release(self)
+  self.plugins:close()
+  for _, name in ipairs({ "earlier", "session", "queue", "root" }) do
+    if self[name] then
+      self[name]:close()
+    end
+  end
+end
+
+-- The session is over: tells the plugins. What waits for the model stands in the session file
+-- (kept.lua) or in the ledger, and is told when the session is resumed; unless nothing has been
+-- said in it.
+local function end_session(self)
+  if self.ended then
+    return
+  end
+  self.ended = true
+  self:fire("session.end", { id = self.session.id })
+  local waiting = self.inbox:waiting()
+  if waiting > 0 and not self.session.header_written then
+    self:warn(("nothing was said in this session: %d notices for the model are gone"):format(
+      waiting))
+  end
+  for _, call in ipairs(self.tool_jobs:close("its session was left")) do
+    self:emit({ type = "note", text = ("stopped: %s %s %s"):format(call.id, call.name,
+      call.summary or "") })
+  end
+end
+
 --- Closes what the agent holds: its plugins, its session file, its queue, its workspace.
 function Base:close()
-  self:fire("session.end", { id = self.session.id })
-  self.plugins:close()
-  self.tool_jobs:close()
-  if self.earlier then
-    self.earlier:close()
-  end
-  self.session:close()
-  self.queue:close()
-  self.root:close()
+  end_session(self)
+  release(self)
 end
 
 local M = { methods = Base }
@@ -152,9 +179,8 @@ local function set_permission(self, made)
   self.tools.permission = made
 end
 
--- What the model is told before the conversation begins.
-local function prompt_parts(self, opts, model, candidate)
-  local added, names = self.plugins:prompts(candidate)
+-- What the model is told before the conversation begins; `added` and `names`: of plugins:prompts.
+local function prompt_parts(self, opts, model, added, names)
   if overrides.append_system then
     table.insert(added, { source = "--append-system-prompt", text = overrides.append_system })
   end
@@ -168,6 +194,13 @@ end
 
 local function set_prompt(self, parts)
   self.prompt_parts, self.system = parts, prompt.join(parts)
+end
+
+-- What of it was left out is for the user to know.
+local function note_prompt(self)
+  for _, part in ipairs(self.prompt_parts) do
+    self.notes[#self.notes + 1] = part.note
+  end
 end
 
 -- The value of an option: of the command line, of the script, or the default.
@@ -189,22 +222,6 @@ local function set_simple(self, opts)
 end
 
 -- ---- another script --------------------------------------------------------------------------
-
-local capturing = false
-
---- For reload.lua: runs an agent script up to its call of `agent.new`.
----@param fn fun()
----@return table opts of that call; raises what the script raises
-function M.capture(fn)
-  capturing = {}
-  local mine = capturing
-  local ok, err = pcall(fn)
-  capturing = false
-  if not mine.opts then
-    error(ok and "it does not make an agent any more" or err, 0)
-  end
-  return mine.opts
-end
 
 local RESTART <const> = { "cwd", "base_dir", "session" }
 
@@ -235,7 +252,8 @@ function Base:reconfigure(opts, is_stale)
     check_budget(self, its_provider, option(opts, "max_budget_usd"))
   end
   local candidate = prepare_plugins(self, opts, self.plugins.list.base_dir, is_stale)
-  local ok, parts = pcall(prompt_parts, self, opts, its_provider.model, candidate)
+  local ok, parts = pcall(prompt_parts, self, opts, its_provider.model,
+    self.plugins:prompts(candidate))
   local notes
   if ok then
     ok, notes = pcall(swap_plugins, self, candidate)
@@ -261,6 +279,55 @@ end
 
 -- ---- making one --------------------------------------------------------------------------------
 
+local function take_plugins(self, its_plugins)
+  self.plugins = its_plugins
+  self.tools.events, self.inbox.events = its_plugins.events, its_plugins.events
+end
+
+-- An agent that holds nothing yet but its queue.
+local function blank(opts)
+  inbox.check_policy(opts.on_notice)
+  local self = setmetatable({
+    commands = {},
+    task_ids = {},
+    notes = {},
+    queue = queue.new(),
+    tools = tools.new(),
+    shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
+  }, { __index = Base })
+  set_simple(self, opts)
+  self.compaction, self.call_ids = compaction.new(self), call_ids.new()
+  self.emitter = function(event)
+    self.reloader:on_event(event)
+    self:emit(event)
+  end
+  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
+    function(line) self:warn(line) end, function(call) self:keep(kept.call, call) end)
+  self.tools.jobs = self.tool_jobs
+  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter)
+  self.inbox.on_drop = function(notice) self:keep(kept.drop, notice) end
+  take_plugins(self, plugins.new(self))
+  return self
+end
+
+-- A variable that takes an agent down again when an error keeps it from being made. Its plugins may
+-- have begun tasks, which have nobody any more.
+local function unless_made(self, undo)
+  return setmetatable({}, { __close = function(_, err)
+    if err == nil then
+      return
+    end
+    for id in pairs(self.task_ids) do
+      local one = task.get(id)
+      if one then
+        one:kill({ by = "agenthost: its agent could not be made", grace = 0 })
+      end
+    end
+    release(self)
+    undo()
+  end })
+end
+
 --- Makes an agent.
 ---@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
 ---  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
@@ -278,71 +345,78 @@ end
 ---  end with the code MAX_BUDGET; session: the id of one to go on with
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
+  local captured = capture.current()
   options.check(opts, known, 3)
-  if capturing then
-    capturing.opts = opts
-    error("captured", 0)
+  if captured then
+    return captured:stand_in_for(opts, Base)
   end
   agent_options.check(opts)
-  local self = setmetatable({
-    commands = {},
-    task_ids = {},
-    notes = {},
-    queue = queue.new(),
-    tools = tools.new(),
-    shell = sys.stat("/bin/bash") and "/bin/bash" or "/bin/sh",
-  }, { __index = Base })
-  set_simple(self, opts)
-  self.compaction, self.call_ids = compaction.new(self), call_ids.new()
-  self.emitter = function(event)
-    self.reloader:on_event(event)
-    self:emit(event)
-  end
-  self.plugins = plugins.new(self)
-  self.tools.events = self.plugins.events
-  self.tool_jobs = tool_jobs.new(function(...) return self:notify(...) end,
-    function(line) self:warn(line) end, function(call) self:keep(kept.call, call) end)
-  self.tools.jobs = self.tool_jobs
-  self.inbox = inbox.new(self.queue, opts.on_notice, self.emitter, self.plugins.events)
-  self.inbox.on_drop = function(notice) self:keep(kept.drop, notice) end
-  open_workspace(self, option(opts, "cwd", sys.cwd()))
-  open_session(self, option(opts, "session"))
+  local session_id, asked_for = option(opts, "session"), overrides.session
   overrides.session = nil -- one agent has it
+  local self = blank(opts)
+  local _ <close> = unless_made(self, function()
+    overrides.session = asked_for -- the next try is for it again
+  end)
+  open_workspace(self, option(opts, "cwd", sys.cwd()))
+  open_session(self, session_id)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
-  self.notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
-    function() return false end))
   set_permission(self, new_permission(self, opts.permissions))
   self.provider = option(opts, "provider") or provider.new(option(opts, "model"), base_dir)
   check_budget(self, self.provider, self.max_budget_usd)
-  set_prompt(self, prompt_parts(self, opts, self.provider.model))
-  for _, part in ipairs(self.prompt_parts) do
-    self.notes[#self.notes + 1] = part.note
-  end
+  local notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
+    function() return false end))
+  table.move(notes, 1, #notes, #self.notes + 1, self.notes) -- behind what is wrong already
+  set_prompt(self, prompt_parts(self, opts, self.provider.model, self.plugins:prompts()))
+  note_prompt(self)
   self.reloader = require("agenthost.reload").new(self)
   return self
 end
 
---- An agent like this one, with another session. The caller goes on with it and closes this one,
---- whose background tasks go on; their ends are told when its session is resumed.
+-- An agent like another one, with a session of its own and, for now, without plugins. Raises when
+-- it cannot be, or `commit` does: then nothing of it is left.
+local function beside(other, id, commit)
+  local opts = other.made_with
+  local self = blank(opts)
+  local _ <close> = unless_made(self, function() end)
+  open_workspace(self, other.cwd)
+  open_session(self, id)
+  set_permission(self, new_permission(self, opts.permissions))
+  self.permission:set_mode(other.permission.mode) -- the user may have changed it
+  self.provider = other.provider
+  check_budget(self, self.provider, self.max_budget_usd)
+  self.usage:go_on(other.usage)
+  set_prompt(self, prompt_parts(self, opts, self.provider.model, other.plugins:prompts()))
+  note_prompt(self)
+  commit()
+  return self
+end
+
+--- An agent like this one, with another session. The plugins go on with it as they are: they hear
+--- `session.end` of this session, and `session.start` when the other one begins. The caller goes on
+--- with the new agent and closes this one, whose background tasks go on; its background calls are
+--- stopped. Their ends, and notices that wait, are told when its session is resumed.
 ---@param id? string of a session on disk; nil: a new one
----@return agenthost.Agent? agent nil and a message when that cannot be
+---@return agenthost.Agent? agent nil and a message when that cannot be: nothing has changed then
 ---@return string? message
 function Base:switch_session(id)
   if id == self.session.id then
     return nil, ("session %s is this one"):format(id)
+  elseif self.reloader.busy then
+    return nil, "a reload is under way"
   end
-  local opts = {}
-  for name, value in pairs(self.made_with) do
-    opts[name] = value
-  end
-  opts.provider, opts.cwd, opts.session = self.provider, self.cwd, id
-  local ok, made = pcall(M.new, opts)
-  if not ok then
+  local ok, made = pcall(beside, self, id, function() end_session(self) end)
+  if not ok and async.is_cancellation(made) then
+    self.ended, self.started = nil, nil -- plugins may have heard of an end: it begins anew
+    self.tool_jobs.closed = nil
+    error(made, 0)
+  elseif not ok then
     return nil, tostring(made)
   end
-  made.usage:go_on(self.usage)
-  made.permission:set_mode(self.permission.mode) -- the user may have changed it
-  made.reloader.script = self.reloader.script
+  take_plugins(made, self.plugins)
+  made.plugins:move(made)
+  take_plugins(self, plugins.new(self))
+  made.reloader = self.reloader
+  made.reloader.agent = made
   return setmetatable(made, getmetatable(self))
 end
 

@@ -349,6 +349,13 @@ local function run(parsed)
   return (project.reload_modules() and require("agenthost.cli") or M).run_script(parsed)
 end
 
+-- What is wrong when an agent is closed, or goes with it.
+local function say_at_the_end(event)
+  if event.type == "warning" or event.type == "note" then
+    sys.write_fd(2, ("agenthost: %s\n"):format((text.clean(event.text):gsub("%s+", " "))))
+  end
+end
+
 --- Runs the script of the command line, and the agent that it returns.
 ---@param parsed table with `path`, `model` and `session`
 ---@return integer code
@@ -377,10 +384,12 @@ function M.run_script(parsed)
       :format(parsed.path, type(value)) }, 0)
   end
   value.reloader:follow(parsed.path, parsed.script_args)
-  local code = run_agent(parsed, value)
+  local code, last = run_agent(parsed, value)
   parsed.printed.show = to_stderr -- the screen is gone
   parsed.printed:finish()
-  value:close()
+  last = last or value -- or the user has gone on to another session
+  last.on_event = say_at_the_end
+  last:close()
   return code
 end
 

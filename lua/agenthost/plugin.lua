@@ -10,6 +10,7 @@
 local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local places = require("agenthost.places")
+local project = require("agenthost.project")
 local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
 local tools = require("agenthost.tools")
@@ -116,8 +117,9 @@ function M.read(path)
 end
 
 -- Runs a file in the plugin's environment. What was read is kept in `files`.
-local function run_file(path, env, files)
+local function run_file(path, env, files, confirm)
   local content = M.read(path)
+  project.admit(path, content, confirm)
   files[path] = content
   -- Some editors put a mark in front of UTF-8; the same line may begin with #!, as for loadfile.
   local code = content:gsub("^\xEF\xBB\xBF", ""):gsub("^#[^\n]*", "")
@@ -129,14 +131,14 @@ local function run_file(path, env, files)
 end
 
 -- `require` for the files of a folder: its own first, each run once.
-local function local_require(dir, env, files)
+local function local_require(dir, env, files, confirm)
   local loaded = {}
   return function(name)
     local path = type(name) == "string" and ("%s/%s.lua"):format(dir, (name:gsub("%.", "/")))
     if loaded[name] ~= nil then
       return loaded[name]
     elseif path and not name:find("/", 1, true) and sys.stat(path) then
-      local value = run_file(path, env, files)
+      local value = run_file(path, env, files, confirm)
       loaded[name] = value == nil and true or value
       return loaded[name]
     end
@@ -144,13 +146,13 @@ local function local_require(dir, env, files)
   end
 end
 
-local function load_file(path)
+local function load_file(path, confirm)
   local files, env = {}, setmetatable({}, { __index = _G })
   local folder = path:match("^(.*)/init%.lua$")
   if folder then
-    env.require = local_require(folder, env, files)
+    env.require = local_require(folder, env, files, confirm)
   end
-  return run_file(path, env, files), files
+  return run_file(path, env, files, confirm), files
 end
 
 local function is_tool(value)
@@ -272,12 +274,14 @@ end
 ---@param spec string|table a name ("shell"), a path ("./my_tools.lua", relative to `base_dir`), a
 ---  table { name-or-path, option = value, ... }, or what a plugin file would return
 ---@param base_dir string
+---@param confirm? fun(question: string): boolean asks the user whether they trust a file of the
+---  project that has changed; see project.lua
 ---@return agenthost.PluginDefinition definition raises when it cannot be
-function M.define(spec, base_dir)
+function M.define(spec, base_dir, confirm)
   local name, given, value = read_spec(spec)
   local path, files = name and find(name, base_dir), {}
   if path then
-    value, files = load_file(path)
+    value, files = load_file(path, confirm)
   end
   local source = path or type(value.name) == "string" and value.name or "(inline)"
   local setup = setup_of(value, source)

@@ -6,7 +6,6 @@ local defaults = require("agenthost.defaults")
 local events = require("agenthost.events")
 local http = require("agenthost.http")
 local options = require("agenthost.options")
-local plugin_state = require("agenthost.plugin_state")
 local protect = require("agenthost.protect")
 local strikes = require("agenthost.strikes")
 local sys = require("agenthost.sys")
@@ -69,9 +68,10 @@ local UNLOADED <const> = setmetatable({}, { __tostring = function() return "unlo
 --- A record without anything in it.
 ---@param definition agenthost.PluginDefinition
 ---@param host { agent: agenthost.AgentBase, changed: fun(), extend: fun(record:
----  agenthost.PluginRecord, spec: string|table), warn: fun(line: string) } changed: called when a
----  live record has something new; extend: adds a plugin to those of a live one; both raise when
----  it does not fit
+---  agenthost.PluginRecord, spec: string|table), warn: fun(line: string), state_of:
+---  fun(record: agenthost.PluginRecord): agenthost.PluginState } changed: called when a live record
+---  has something new; extend: adds a plugin to those of a live one; both raise when that does not
+---  fit
 ---@return agenthost.PluginRecord
 function M.new(definition, host)
   return setmetatable({
@@ -130,10 +130,25 @@ function Record:keep_state()
     return
   end
   local ok, message = self.state:flush()
-  if not ok and message ~= self.state_problem then
-    self.host.warn(("plugin %s: %s"):format(self.definition.name, message))
+  if not ok and message ~= self.state.problem then
+    self.host.warn(("plugin %s: %s; it is tried again"):format(self.definition.name, message))
   end
-  self.state_problem = message
+  self.state.problem = message
+end
+
+-- Its state, when it wants it. Until it is there to stay, what it writes there may have to be taken
+-- back.
+function Record:open_state()
+  if not self.state then
+    self.state = self.host.state_of(self)
+    self.state_before = not self.live and self.state:snapshot() or nil
+  end
+  return self.state.value
+end
+
+--- It is there to stay.
+function Record:accept()
+  self.state_before = nil
 end
 
 -- ---- what it adds ------------------------------------------------------------------------------
@@ -239,7 +254,7 @@ function Timer:stop()
 end
 
 function Timer:loop()
-  repeat
+  while not self.stopped do -- it may have been stopped before it began
     self.sleeping = true
     async.sleep(math.max(0, self.due - sys.now()))
     self.sleeping = false
@@ -247,7 +262,8 @@ function Timer:loop()
       self.record:call("timer", self.fn)
     end
     self.due = sys.now() + self.seconds
-  until self.stopped or not self.repeats
+    self.stopped = self.stopped or not self.repeats
+  end
   self.record.timers[self] = nil
 end
 
@@ -331,11 +347,11 @@ end
 
 ---@return agenthost.PluginContext
 function Record:context()
-  local definition, agent = self.definition, self.host.agent
+  local definition, host = self.definition, self.host -- its agent changes with the session
   local context
   context = {
     name = definition.name,
-    cwd = agent.cwd,
+    cwd = host.agent.cwd,
     dir = definition.path and definition.path:match("^(.*)/"),
     config = definition.options,
     http = http,
@@ -374,29 +390,28 @@ function Record:context()
     note = function(line)
       with_dot(context, line, "note")
       if self.ready then
-        return agent:emit({ type = "note", text = tostring(line) })
+        return host.agent:emit({ type = "note", text = tostring(line) })
       end
       self:add("notes", line)
     end,
     notify = function(text, fields)
       with_dot(context, text, "notify")
-      return agent:notify(text, fields)
+      return host.agent:notify(text, fields)
     end,
     task = function(command, opts)
       with_dot(context, command, "task")
-      return agent:run_task(command, opts)
+      return host.agent:run_task(command, opts)
     end,
-    list_tasks = function() return agent:list_tasks() end,
-    find_task = function(id) return agent:find_task(id) end,
+    list_tasks = function() return host.agent:list_tasks() end,
+    find_task = function(id) return host.agent:find_task(id) end,
     log = function(text)
       with_dot(context, text, "log")
-      agent:emit({ type = "log", text = text })
+      host.agent:emit({ type = "log", text = text })
     end,
   }
   return setmetatable(context, { __index = function(_, name)
     if name == "state" then
-      self.state = self.state or plugin_state.open(definition.name, agent.state_dir)
-      return self.state.value
+      return self:open_state()
     end
   end, __newindex = function(_, name)
     error(name == "state" and "ctx.state: set its fields, not the table itself"
@@ -441,6 +456,9 @@ function Record:tear_down()
   end
   if self.definition.teardown then
     self:call("teardown", self.definition.teardown)
+  end
+  if self.state_before then
+    self.state:restore(self.state_before)
   end
   self:keep_state()
   self.dead, self.live = true, false

@@ -1,12 +1,15 @@
 --- What a plugin remembers from run to run (`ctx.state`): a small table, kept as JSON in
---- $XDG_STATE_HOME/agenthost/plugins/<name>.json. Two hosts that run at once share the file: the
---- one that writes last is right.
+--- $XDG_STATE_HOME/agenthost/plugins/<name>.json. Within a host all versions of a plugin have the
+--- same table, so that what the old one writes last is there for the new one. Two hosts that run at
+--- once share the file: the one that writes last is right.
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.PluginState
 ---@field value table
+---@field problem? string why it could not be written the last time
+---@field owners table<agenthost.PluginRecord, boolean> those that have it in hand
 local State = {}
 State.__index = State
 
@@ -30,21 +33,66 @@ local function decode(path, content)
   return value
 end
 
+-- The content of a file; nil when there is none.
+local function read(path)
+  local content, size, code = sys.read_file(path, defaults.plugin.max_state)
+  if content and size > #content then
+    error(("%s is longer than %d bytes (defaults.plugin.max_state); take it away, or copy the "
+      .. "defaults and raise it"):format(path, defaults.plugin.max_state), 0)
+  elseif not content and code ~= "ENOENT" then
+    error(("cannot read %s: %s"):format(path, size), 0)
+  end
+  return content
+end
+
 --- The state of the plugin `name`; empty when there is none yet.
 ---@param name string
 ---@param dir? string|false another directory, for tests; false: it is in memory only
 ---@return agenthost.PluginState state raises when it cannot be read
 function M.open(name, dir)
+  local owners = setmetatable({}, { __mode = "k" })
   if dir == false then
-    return setmetatable({ value = {} }, State)
+    return setmetatable({ value = {}, owners = owners }, State)
   end
   local path = path_of(name, dir)
-  local content, message, code = sys.read_file(path, defaults.plugin.max_state)
-  if not content and code ~= "ENOENT" then
-    error(("cannot read %s: %s"):format(path, message), 0)
-  end
+  local content = read(path)
   local value = content and decode(path, content) or {}
-  return setmetatable({ path = path, value = value, written = content }, State)
+  return setmetatable({ path = path, value = value, written = content, owners = owners }, State)
+end
+
+-- Puts other content into the table that plugins have in hand.
+local function fill(self, content)
+  for key in pairs(self.value) do
+    self.value[key] = nil
+  end
+  for key, value in pairs(content and decode(self.path, content) or {}) do
+    self.value[key] = value
+  end
+end
+
+--- What it holds, for `restore`.
+---@return string|false content false when that is no JSON
+function State:snapshot()
+  local ok, content = pcall(json.encode, self.value)
+  return ok and content
+end
+
+--- Makes it hold again what it did.
+---@param content string of `snapshot`
+function State:restore(content)
+  fill(self, content)
+end
+
+--- Takes over what somebody else has written to the file, unless there is something to write.
+function State:catch_up()
+  local current = self.path and self:snapshot()
+  if current and current == (self.written or json.encode({})) then
+    local content = read(self.path)
+    if content ~= self.written then
+      fill(self, content)
+      self.written = content
+    end
+  end
 end
 
 --- Writes it when it has changed, as a whole or not at all.

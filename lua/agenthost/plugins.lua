@@ -1,8 +1,11 @@
 --- The plugins of one agent. What they have is put together in one place, and one set takes the
 --- place of another in one step: everything that can go wrong goes wrong before it.
+local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local events = require("agenthost.events")
 local plugin = require("agenthost.plugin")
+local plugin_state = require("agenthost.plugin_state")
+local protect = require("agenthost.protect")
 local records = require("agenthost.plugin_record")
 local tools = require("agenthost.tools")
 
@@ -54,15 +57,39 @@ end
 ---@param agent agenthost.AgentBase its `tools` and `commands` are filled
 ---@return agenthost.Plugins
 function M.new(agent)
-  local self = setmetatable({ agent = agent, records = {} }, Plugins)
+  local self = setmetatable({ agent = agent, records = {}, states = {} }, Plugins)
   self.host = {
     agent = agent,
     changed = function() self:use(assemble(self.records)) end,
     extend = function(record, spec) self:extend(record, spec) end,
-    warn = function(line) agent:warn(line) end,
+    warn = function(line) self.agent:warn(line) end,
+    state_of = function(record) return self:state_of(record) end,
   }
   self.events = events.new(self.host.warn)
   return self
+end
+
+-- What plugins of a name remember. Two that have the same name by chance share it, and the user is
+-- told.
+function Plugins:state_of(record)
+  local definition = record.definition
+  local state = self.states[definition.name]
+  if state then
+    state:catch_up()
+  else
+    state = plugin_state.open(definition.name, self.agent.state_dir)
+    self.states[definition.name] = state
+  end
+  for other in pairs(state.owners) do
+    if not other.dead and other ~= record.replaces and not state.shared
+      and other.definition.source ~= definition.source then
+      state.shared = true
+      self.host.warn(("two plugins are named '%s' and share what they remember (ctx.state): %s, %s")
+        :format(definition.name, other.definition.source, definition.source))
+    end
+  end
+  state.owners[record] = true
+  return state
 end
 
 -- Makes it what the agent has. Cannot fail.
@@ -106,20 +133,28 @@ function Plugins:record_of(spec, base_dir, taken)
   end
 end
 
+-- Calls `save` or `restore`. Raises what that does; whoever reloads tells it.
+local function hand_over(record, what, fn, ...)
+  local source = record.definition.source
+  local ok, result = protect.call("plugin " .. source, fn, ...)
+  if not ok and async.is_cancellation(result) then
+    error(result, 0)
+  elseif not ok then
+    error(("%s: %s failed: %s"):format(source, what, tostring(result)), 0)
+  end
+  return result
+end
+
 -- Sets up a new version of a plugin, or a new plugin.
 function Plugins:renew(candidate, spec, base_dir, old)
-  local definition = plugin.define(spec, base_dir)
+  local definition = plugin.define(spec, base_dir, self.agent.confirm)
   local record = records.new(definition, self.host)
-  record.spec = spec
+  record.spec, record.replaces = spec, old
   candidate.fresh[#candidate.fresh + 1] = record
   if old and old.definition.save then
-    local ok, saved = old:call("save", old.definition.save)
-    if not ok then
-      error(("%s: save of the version that runs failed: %s"):format(old.definition.source,
-        tostring(saved)), 0)
-    end
-    candidate.saved[record] = saved
-  elseif old then
+    candidate.saved[record] = hand_over(old, "save of the version that runs", old.definition.save)
+  end
+  if old then
     old:keep_state()
   end
   record:set_up()
@@ -187,9 +222,28 @@ function Plugins:drop(candidate) -- luacheck: ignore 212
   drop(candidate)
 end
 
---- Makes what was prepared live, and tears down what it replaces. Raises only when a live plugin
---- has meanwhile added what does not fit; then nothing has changed. What `restore` and `teardown`
---- raise is told.
+-- The new ones are live and get what was saved; should one of them not take it, the old ones are
+-- live again.
+function Plugins:restore(candidate, before, list)
+  local ok, err = pcall(function()
+    for _, record in ipairs(candidate.fresh) do
+      record:go_live()
+      local saved = candidate.saved[record]
+      if saved ~= nil and record.definition.restore then
+        hand_over(record, "restore", record.definition.restore, saved)
+      end
+    end
+  end)
+  if not ok then
+    self.records, self.list = before, list
+    self:use(assemble(before))
+    error(err, 0)
+  end
+end
+
+--- Makes what was prepared live, and tears down what it replaces. Raises when a live plugin has
+--- meanwhile added what does not fit, and what `restore` raises; then what was live is so again.
+--- What `teardown` raises is told.
 ---@param candidate table
 ---@return agenthost.PluginRecord[] fresh those that are new
 function Plugins:swap(candidate)
@@ -201,17 +255,16 @@ function Plugins:swap(candidate)
   for _, record in ipairs(self.records) do
     gone[#gone + 1] = not kept[record] and record or nil
   end
+  local before, list = self.records, self.list
   self:use(assembled)
   self.records, self.list = candidate.records, candidate.list
-  for _, record in ipairs(candidate.fresh) do
-    record:go_live()
-    local saved = candidate.saved[record]
-    if saved ~= nil and record.definition.restore then
-      record:call("restore", record.definition.restore, saved)
-    end
-  end
+  self:restore(candidate, before, list)
   for _, record in ipairs(gone) do
     record:tear_down()
+  end
+  for _, record in ipairs(candidate.fresh) do
+    record.replaces = nil
+    record:accept()
   end
   return candidate.fresh
 end
@@ -282,6 +335,15 @@ function Plugins:start()
   for _, record in ipairs(self.records) do
     record:start()
   end
+end
+
+--- They go on with another agent, as they are: nothing is set up or torn down.
+---@param agent agenthost.AgentBase its `tools` and `commands` are filled
+function Plugins:move(agent)
+  self.agent.tools:replace(tools.new())
+  self.agent.commands = {}
+  self.agent, self.host.agent = agent, agent
+  self:use(assemble(self.records))
 end
 
 --- Tears all of them down, the newest first.

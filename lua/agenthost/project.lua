@@ -4,7 +4,9 @@
 --- It runs with all the rights of the user, so it is used only when the user has said that they
 --- trust it: in a terminal they are asked once; a headless run refuses it, unless it has
 --- --trust-project. The answer is kept in the state directory, by the path of the folder and by the
---- content of these files: when a file changes, it is asked again.
+--- content of these files: when a file changes, it is asked again, also while an agent runs. What
+--- runs is what was trusted, byte for byte: modules are taken from memory, and the file of a plugin
+--- that is not as it was trusted is asked for before it is loaded (`admit`).
 local defaults = require("agenthost.defaults")
 local instructions = require("agenthost.instructions")
 local json = require("agenthost.json")
@@ -65,23 +67,30 @@ local function is_directory(path)
   return stat ~= nil and stat.type == "directory"
 end
 
+-- The code in a folder .agenthost; nil when there is none.
+local function read_code(dir)
+  local code, parts = { dir = dir, files = {}, contents = {}, bytes = 0 }, {}
+  for _, folder in ipairs(FOLDERS) do
+    if is_directory(dir .. "/" .. folder) then
+      local root <close>, message = sys.root(dir)
+      code.problem = code.problem or (not root and message)
+        or read_folder(root, folder, code, parts, 1)
+    end
+  end
+  if #code.files > 0 or code.problem then
+    code.hash = not code.problem and sha256.hex(table.concat(parts)) or nil
+    return code
+  end
+end
+
 --- The code of the project, whether it is trusted or not.
 ---@param cwd string absolute, without links
 ---@return agenthost.ProjectCode? code nil when there is none
 function M.find(cwd)
   local dirs = instructions.project_dirs(cwd)
   for i = #dirs, 1, -1 do
-    local dir = (dirs[i] == "/" and "" or dirs[i]) .. "/.agenthost"
-    local code, parts = { dir = dir, files = {}, contents = {}, bytes = 0 }, {}
-    for _, folder in ipairs(FOLDERS) do
-      if is_directory(dir .. "/" .. folder) then
-        local root <close>, message = sys.root(dir)
-        code.problem = code.problem or (not root and message)
-          or read_folder(root, folder, code, parts, 1)
-      end
-    end
-    if #code.files > 0 or code.problem then
-      code.hash = not code.problem and sha256.hex(table.concat(parts)) or nil
+    local code = read_code((dirs[i] == "/" and "" or dirs[i]) .. "/.agenthost")
+    if code then
       return code
     end
   end
@@ -100,8 +109,32 @@ local function recall(code)
   return type(record) == "table" and record.path == code.dir and record or nil
 end
 
+-- A searcher of require: the project's modules, as they were trusted.
+local function search(name)
+  local file = "lua/" .. name:gsub("%.", "/")
+  for _, ending in ipairs({ ".lua", "/init.lua" }) do
+    local content = places.project and places.project_code[file .. ending]
+    if content then
+      local path = places.project .. "/" .. file .. ending
+      local chunk, message = load(content, "@" .. path, "t")
+      return chunk or error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path,
+        message), 0), path
+    end
+  end
+  return nil
+end
+
+-- It is the project's code from now on: in the search order, and nothing else of it is run.
+local function adopt(code)
+  places.project, places.project_code = code.dir, code.contents
+  if not places.project_searcher then
+    places.project_searcher = search
+    table.insert(package.searchers, 2, search) -- behind package.preload
+  end
+end
+
 --- Keeps what the user has said about the code as it is now. For what writes into the folder with
---- the user's yes: call it afterwards, with what `find` gives then.
+--- the user's yes: call it afterwards, before the file is loaded, with what `find` gives then.
 ---@param code agenthost.ProjectCode
 ---@param trusted boolean
 ---@return true? ok
@@ -109,6 +142,8 @@ end
 function M.remember(code, trusted)
   if not code.hash then
     return nil, code.problem
+  elseif trusted and (places.project or code.dir) == code.dir then
+    adopt(code)
   end
   local path = record_path(code.dir)
   local ok, message = sys.mkdir_private((path:match("^(.*)/")))
@@ -117,6 +152,15 @@ function M.remember(code, trusted)
       json.encode({ path = code.dir, hash = code.hash, trusted = trusted }) .. "\n")
   end
   return ok, message
+end
+
+--- Takes back the first yes to a folder: there was no code before it.
+---@param code agenthost.ProjectCode
+function M.forget(code)
+  os.remove(record_path(code.dir))
+  if places.project == code.dir then
+    places.project, places.project_code = nil, nil
+  end
 end
 
 --- Whether the user has said yes (true) or no (false) to exactly this; nil: neither.
@@ -157,13 +201,13 @@ end
 
 -- ---- at the start ------------------------------------------------------------------------------
 
-local function listing(code)
+local function listing(files)
   local shown = {}
-  for i = 1, math.min(#code.files, defaults.project.shown) do
-    shown[i] = (text.clean(code.files[i]):gsub("%c", "?"))
+  for i = 1, math.min(#files, defaults.project.shown) do
+    shown[i] = (text.clean(files[i]):gsub("%c", "?"))
   end
-  if #code.files > #shown then
-    shown[#shown + 1] = ("and %d more"):format(#code.files - #shown)
+  if #files > #shown then
+    shown[#shown + 1] = ("and %d more"):format(#files - #shown)
   end
   return shown
 end
@@ -171,12 +215,13 @@ end
 --- The question, as lines for a terminal.
 ---@param code agenthost.ProjectCode
 ---@param changed? boolean
+---@param files? string[] those to be named, when not all
 ---@return string
-function M.question(code, changed)
+function M.question(code, changed, files)
   return ("%s holds Lua code%s:\n  %s\nAgenthost would run it with all your rights. Do you trust "
     .. "it as it is? [y/N] "):format((text.clean(code.dir)),
     changed and " that has changed since you were asked" or "",
-    table.concat(listing(code), "\n  "))
+    table.concat(listing(files or code.files), "\n  "))
 end
 
 local function refusal(code, trusted, changed)
@@ -185,11 +230,12 @@ local function refusal(code, trusted, changed)
     or changed and "it has changed since you trusted it: look at it, then use --trust-project"
     or "nobody has said that they trust it: look at it, then use --trust-project"
   return ("the Lua code in %s is not used (%s): %s"):format(code.dir,
-    table.concat(listing(code), ", "), why)
+    table.concat(listing(code.files), ", "), why)
 end
 
 --- Decides about the code of the project, and puts it first in the search order when it is trusted:
---- `places.project` is its folder then, and package.path has its modules.
+--- `places.project` is its folder then, `places.project_code` what its files hold, and `require`
+--- finds its modules.
 ---@param cwd string
 ---@param opts { trust?: boolean, ask?: fun(question: string): boolean } trust: without a question,
 ---  from now on; ask: nil when there is nobody to ask
@@ -211,9 +257,76 @@ function M.open(cwd, opts)
     places.untrusted = code.dir
     return refusal(code, trusted, changed)
   end
-  places.project = code.dir
-  package.path = ("%s/lua/?.lua;%s/lua/?/init.lua;"):format(code.dir, code.dir) .. package.path
+  adopt(code)
+  places.trust_project = opts.trust
   return nil
+end
+
+-- ---- later -------------------------------------------------------------------------------------
+
+-- The name of a file in the project's code, whichever way leads there; nil: it is none of it.
+local function name_of(path)
+  local start = places.project .. "/"
+  for _, one in ipairs({ path, sys.realpath(path) }) do
+    local name = one:sub(1, #start) == start and one:sub(#start + 1)
+    if name and (name:find("^plugins/") or name:find("^lua/")) then
+      return name
+    end
+  end
+end
+
+-- The files that are not as they were trusted.
+local function changed_files(code)
+  local files = {}
+  for _, name in ipairs(code.files) do
+    if code.contents[name] ~= places.project_code[name] then
+      files[#files + 1] = name
+    end
+  end
+  for name in pairs(places.project_code) do
+    if not code.contents[name] then
+      files[#files + 1] = name .. " (gone)"
+    end
+  end
+  return files
+end
+
+-- Whether the user trusts the code as it is now.
+local function ask_anew(code, confirm)
+  if places.trust_project or M.is_trusted(code) then
+    return true
+  end
+  return confirm ~= nil and confirm(M.question(code, true, changed_files(code)))
+end
+
+--- Called with each file of Lua before it is run. Raises when it belongs to the trusted project and
+--- is not as it was trusted, unless the user says that they trust it as it is now.
+---@param path string
+---@param content string what would run
+---@param confirm? fun(question: string): boolean asks the user; nil: there is nobody to ask
+function M.admit(path, content, confirm)
+  local name = places.project and name_of(path)
+  if not name or places.project_code[name] == content then
+    return
+  end
+  local refused = places.project_refused or {} -- name -> content to which the user has said no
+  places.project_refused = refused
+  local code = refused[name] ~= content and read_code(places.project)
+  if code and (not code.hash or code.contents[name] ~= content) then
+    error(("%s cannot be trusted: %s"):format(path, code.problem or "it changes all the time"), 0)
+  elseif code and ask_anew(code, confirm) then
+    M.remember(code, true) -- should that fail it is asked at the next start
+    return
+  end
+  refused[name] = confirm and content
+  error(("%s has changed since you trusted it, and %s"):format(path, confirm
+    and "you have said no to that" or "nobody can be asked: look at it, then start with "
+    .. "--trust-project"), 0)
+end
+
+--- The user wants to be asked once more what they have said no to.
+function M.ask_again()
+  places.project_refused = nil
 end
 
 --- Whether the project brings modules of agenthost's own. Forgets those that are loaded, so that

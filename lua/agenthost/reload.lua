@@ -12,12 +12,13 @@
 ---
 --- Of an agent script: everything that `agent.new` takes, but for `cwd`, `base_dir` and `session`,
 --- which count from the next start on; so does what the script does besides. The script is run
---- again up to its call of `agent.new`.
-local agent_base = require("agenthost.agent_base")
+--- again, with an `agent.new` that makes nothing: see agent_capture.lua.
+local agent_capture = require("agenthost.agent_capture")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local module_reload = require("agenthost.module_reload")
 local plugin = require("agenthost.plugin")
+local project = require("agenthost.project")
 local prompt = require("agenthost.prompt")
 local protect = require("agenthost.protect")
 local sys = require("agenthost.sys")
@@ -208,15 +209,15 @@ local function with_version(record)
   return definition.name .. (definition.version and " " .. definition.version or "")
 end
 
--- The options of an agent script, which is run up to its call of agent.new.
+-- The options of the agent that a script returns.
 local function script_options(script, content)
   local chunk, message = load(content, "@" .. script.path, "t", setmetatable({
     arg = { [0] = script.path, table.unpack(script.args) } }, { __index = _G }))
   if not chunk then
     error(message, 0)
   end
-  return agent_base.capture(function()
-    protect.run(script.path, chunk, table.unpack(script.args))
+  return agent_capture.options_of(function()
+    return (protect.run(script.path, chunk, table.unpack(script.args)))
   end)
 end
 
@@ -317,6 +318,9 @@ function Reload:refresh(opts)
   local lines = {}
   if self.busy then
     return { "a reload is under way" }
+  end
+  if opts.asked then
+    project.ask_again()
   end
   local changes = self:look(opts.asked or opts.all, opts.all)
   if #changes == 0 then

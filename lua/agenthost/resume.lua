@@ -272,8 +272,8 @@ function M.into(agent, id, on_append)
   if not opened then
     error(records, 0)
   end
+  agent.session = opened -- whatever goes wrong from here on: the agent closes it
   local restored = M.restore(records)
-  agent.session = opened
   table.move(restored.notes, 1, #restored.notes, #opened.notes + 1, opened.notes)
   agent.conversation = conversation.new(on_append, restored.pieces)
   agent.usage:replay(records)

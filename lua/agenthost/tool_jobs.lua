@@ -119,12 +119,18 @@ function Jobs:cancel(id)
   return one ~= nil
 end
 
---- Stops all; nobody is told.
-function Jobs:close()
+--- Stops all, for good. What they return is not told any more, but that they were stopped is.
+---@param why string
+---@return agenthost.ToolJob[] stopped
+function Jobs:close(why)
+  local stopped = self:list()
   self.closed = true
-  for _, one in ipairs(self:list()) do
+  for _, one in ipairs(stopped) do
     stop(self, one)
+    self.notify(("%s %s was stopped: %s"):format(one.id, one.name, why),
+      { kind = "call", call = one.id })
   end
+  return stopped
 end
 
 return M

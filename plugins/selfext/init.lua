@@ -143,17 +143,26 @@ local function undo(root, change, reason)
     message)
 end
 
--- Makes the written file count. Returns the project's code with it.
+-- Makes the written file count: it is trusted first, for nothing else is loaded. Returns why it is
+-- not trusted for later starts, if that is so.
 local function take_up(ctx, change)
   local code = project.find(ctx.cwd)
   if not project.is_with(code, change.before, change.file, change.content) then
     error(code and code.problem or change.dir .. " was changed by somebody else meanwhile", 0)
   end
-  ctx.plugin(change.path)
-  return code
+  local _, problem = project.remember(code, true)
+  local ok, err = pcall(ctx.plugin, change.path)
+  if ok then
+    return problem
+  elseif change.before then
+    project.remember(change.before, true)
+  else
+    project.forget(code)
+  end
+  error(err, 0)
 end
 
--- Writes the file, loads it, and trusts it.
+-- Writes the file, trusts it, and loads it.
 local function carry_out(ctx, change)
   local root <close>, message = sys.root(change.dir:match("^(.+)/[^/]+$") or "/")
   local ok = root
@@ -168,8 +177,7 @@ local function carry_out(ctx, change)
     local reason = undo(root, change, tostring(result))
     return nil, type(result) == "string" and reason or error(result, 0)
   end
-  ok, message = project.remember(result, true)
-  return ok and "" or " But it is not trusted for later starts: " .. message
+  return result and " But it is not trusted for later starts: " .. result or ""
 end
 
 local function preview(change)

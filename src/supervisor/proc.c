@@ -193,7 +193,9 @@ static bool is_descendant(const struct proc_scan *scan, const struct process *p,
     pid_t ancestor = getpid();
     /* Parents are looked up in a list made at one moment; a bound guards against a loop in it. */
     for (int depth = 0; depth < 256 && p != NULL && p->pid > 1; depth++) {
-        if (match->spare != NULL && match->spare(match->spare_data, p->group)) {
+        /* By its number, too: a command that was started just now is not yet in its own group. */
+        if (match->spare != NULL && (match->spare(match->spare_data, p->group) ||
+                                     match->spare(match->spare_data, p->pid))) {
             return false;
         }
         if (p->parent == ancestor) {

@@ -102,6 +102,65 @@ describe("the Lua code of a project", function()
     assert.matches("the limit of 1 turns is reached", result.stderr)
   end)
 
+  describe("that changes while an agent runs", function()
+    local OURS <const> = [[return { name = "mine", description = "d", run = function()
+      return "%s" end }]]
+
+    before_each(function()
+      t.place:write("agent.lua", [[return require("agenthost.agent").new({
+        plugins = { "mine", "files" }, system = "x" })]])
+      -- The model writes the plugin, then calls it.
+      t.place:write("model.lua", ([[return function(request)
+        if request.last:find("^write") then
+          return { tools = { { "write_file", { path = ".agenthost/plugins/mine.lua",
+            content = %q } } } }
+        elseif request.last:find("^Wrote") or request.last:find("^call") then
+          return { tools = { { "mine", {} } } }
+        end
+        return "got: " .. request.last end]]):format(OURS:format("from the model")))
+    end)
+
+    it("goes on as it was trusted without a terminal; --trust-project takes what comes", function()
+      assert.equal(0, run("--trust-project").code)
+      local words = { "--model", "scripted/model.lua", "agent.lua", "-p", "write it" }
+      local result = t:run(words)
+      assert.equal("got: from the project\n", result.stdout, result.stderr)
+      assert.matches("^agenthost: not reloaded: [^\n]*plugins/mine.lua has changed since you "
+        .. "trusted it, and nobody can be asked: [^\n]*%-%-trust%-project [^\n]*\n$", result.stderr)
+      words[#words + 1] = "--trust-project"
+      t.place:write(".agenthost/plugins/mine.lua", OURS:format("from the project"))
+      result = t:run(words)
+      assert.equal("got: from the model\n", result.stdout, result.stderr)
+    end)
+
+    it("is asked for in a terminal before it is loaded, and once", function()
+      assert.equal(0, run("--trust-project").code)
+      start()
+      term:wait_for(interactive.at_prompt)
+      term:say("write it")
+      local function question(n)
+        return function(s) return select(2, s:gsub("%[y/N%]", "")) == n end
+      end
+      local screen = term:wait_for(question(1))
+      assert.matches("asked:\n +plugins/mine.lua\n", screen)
+      term:say("n")
+      term:wait_answer("got: from the project")
+      term:say("call")
+      term:wait_for("call\n[^>]*got: from the project\n> *$")
+      assert.is_true(question(1)(term:screen()))
+      term:say("/reload")
+      term:wait_for(question(2))
+      term:say("y")
+      term:wait_answer("mine.lua is loaded: the plugin mine")
+      term:say("call")
+      term:wait_answer("got: from the model")
+      term:close()
+      start()
+      term:wait_for(interactive.at_prompt)
+      assert.falsy(term:screen():find("y/N", 1, true))
+    end)
+  end)
+
   it("does not matter to what runs no agent", function()
     local result = t:run({ "sessions" })
     assert.equal("", result.stdout .. result.stderr:gsub("no sessions\n", ""))

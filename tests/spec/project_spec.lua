@@ -5,17 +5,17 @@ local project = require("agenthost.project")
 local temp = require("support.temp")
 
 describe("agenthost.project", function()
-  local dir, path, bounds
+  local dir, bounds
   local asked
 
   before_each(function()
-    dir, path = temp.directory(), package.path
+    dir = temp.directory()
     bounds, defaults.project = defaults.project, setmetatable({}, { __index = defaults.project })
     asked = {}
   end)
 
   after_each(function()
-    package.path, places.project, places.untrusted = path, nil, nil
+    places.project, places.untrusted, places.project_refused = nil, nil, nil
     defaults.project = bounds
     temp.remove(dir)
   end)
@@ -26,7 +26,7 @@ describe("agenthost.project", function()
 
   -- Opens the project, with a user who answers so. Returns the note, and the folder that is used.
   local function open(answer, cwd)
-    package.path, places.project, places.untrusted = path, nil, nil
+    places.project, places.untrusted, places.project_refused = nil, nil, nil
     local note = project.open(cwd or dir, answer ~= nil and { ask = function(question)
       asked[#asked + 1] = question
       return answer
@@ -50,7 +50,6 @@ describe("agenthost.project", function()
     assert.is_nil(note)
     assert.equal(dir .. "/.agenthost", used)
     assert.matches("lua/agenthost/notice.lua\n  plugins/a.lua\n", asked[1])
-    assert.equal(dir .. "/.agenthost/lua/?.lua", package.path:match("^[^;]+"))
     assert.is_nil((open(false)))
     assert.equal(1, #asked)
     local changes = {
@@ -87,7 +86,7 @@ describe("agenthost.project", function()
     assert.equal(("the Lua code in %s/.agenthost is not used (plugins/a.lua): nobody has said that "
       .. "they trust it: look at it, then use --trust-project"):format(dir), note)
     assert.is_nil(used)
-    assert.equal(path, package.path)
+    assert.is_nil(places.project)
   end)
 
   it("is that of the repository in which one stands", function()
@@ -156,5 +155,86 @@ describe("agenthost.project", function()
     write(".agenthost/plugins/a\27[2J.lua")
     open(true)
     assert.falsy(asked[1]:find("\27", 1, true))
+  end)
+
+  describe("that is trusted", function()
+    local answer, mine
+
+    before_each(function()
+      answer = nil
+      mine = write(".agenthost/plugins/mine.lua", "return 1")
+      write(".agenthost/lua/spec_part.lua", "return 'as trusted'")
+      assert.is_nil((open(true)))
+      asked = {}
+    end)
+
+    after_each(function()
+      package.loaded.spec_part, package.loaded.spec_new = nil, nil
+    end)
+
+    local function confirm(question)
+      asked[#asked + 1] = question
+      return answer
+    end
+
+    local function admit(path, content, ask)
+      return pcall(project.admit, path, content, ask)
+    end
+
+    it("runs as it was trusted; what has changed needs another yes", function()
+      assert.is_true(admit(mine, "return 1"))
+      assert.is_true(admit(dir .. "/elsewhere.lua", "anything"))
+      write(".agenthost/plugins/mine.lua", "return 2")
+      for _, way in ipairs({ mine, dir .. "/./.agenthost/plugins/mine.lua" }) do
+        local ok, message = admit(way, "return 2")
+        assert.is_false(ok)
+        assert.matches("mine.lua has changed since you trusted it, and nobody can be asked",
+          message, 1, true)
+      end
+      answer = false
+      assert.matches("you have said no", select(2, admit(mine, "return 2", confirm)))
+      assert.is_false(admit(mine, "return 2", confirm))
+      assert.equal(1, #asked) -- not again for the same
+      assert.matches("changed since you were asked:\n  plugins/mine.lua\nAgenthost", asked[1])
+      assert.is_nil((open(true))) -- a no while it runs is none for ever
+      write(".agenthost/plugins/mine.lua", "return 3")
+      project.ask_again()
+      asked, answer = {}, true
+      assert.is_true(admit(mine, "return 3", confirm))
+      assert.is_true(admit(mine, "return 3"))
+      assert.equal(1, #asked)
+      assert.is_true(project.is_trusted(project.find(dir))) -- kept for the next start
+    end)
+
+    it("counts what is in the file, not what it was when it was asked", function()
+      answer = true
+      write(".agenthost/plugins/mine.lua", "return 'another one meanwhile'")
+      assert.matches("cannot be trusted: it changes all the time",
+        select(2, admit(mine, "return 2", confirm)))
+      os.remove(mine)
+      assert(os.execute("ln -s /etc/hostname " .. mine))
+      assert.matches("cannot be trusted: .*only plain files",
+        select(2, admit(mine, "return 2", confirm)))
+      assert.same({}, asked)
+    end)
+
+    it("is trusted when another one has the user's yes: remember, and --trust-project", function()
+      write(".agenthost/plugins/mine.lua", "return 2")
+      assert(project.remember(project.find(dir), true))
+      assert.is_true(admit(mine, "return 2"))
+      write(".agenthost/plugins/mine.lua", "return 3")
+      assert.is_false(admit(mine, "return 3"))
+      places.project = nil
+      assert.is_nil((project.open(dir, { trust = true })))
+      write(".agenthost/plugins/mine.lua", "return 4")
+      assert.is_true(admit(mine, "return 4"))
+    end)
+
+    it("has its modules from memory: what is written later is not there", function()
+      write(".agenthost/lua/spec_part.lua", "error('not trusted')")
+      write(".agenthost/lua/spec_new.lua", "error('not trusted')")
+      assert.equal("as trusted", require("spec_part"))
+      assert.matches("module 'spec_new' not found", temp.raised(require, "spec_new"))
+    end)
   end)
 end)

@@ -420,17 +420,25 @@ return { name = "say", description = "d", permission = "none", run = function() 
       ["an error"] = { "\nerror('no')", "agent.lua:2: no" },
       ["a plugin that is not there"] = { SCRIPT:format(2, '"./nowhere"', 2),
         "'./nowhere' is not there" },
-      ["an unknown option"] = { "require('agenthost.agent').new({ sistem = '' })",
+      ["an unknown option"] = { "return require('agenthost.agent').new({ sistem = '' })",
         "unknown option 'sistem'; did you mean 'system'" },
       ["an option of a wrong type"] = {
-        "require('agenthost.agent').new({ permissions = { allow = 7 } })",
+        "return require('agenthost.agent').new({ permissions = { allow = 7 } })",
         "allow: expected a list" },
-      ["a policy that is none"] = { "require('agenthost.agent').new({ on_notice = 'x' })",
+      ["a policy that is none"] = { "return require('agenthost.agent').new({ on_notice = 'x' })",
         "on_notice: expected" },
       ["a prompt that fails"] = {
-        "require('agenthost.agent').new({ system = function()\nerror('x') end })",
+        "return require('agenthost.agent').new({ system = function()\nerror('x') end })",
         "agent.lua:2: x" },
-      ["no agent"] = { "return 7", "does not make an agent" },
+      ["no agent"] = { "return 7", "does not return an agent" },
+      ["an agent that is not returned"] = { "require('agenthost.agent').new({})",
+        "does not return an agent" },
+      ["two agents"] = { "local new = require('agenthost.agent').new\nlocal helper = new({})\n"
+        .. "return new({ system = 'x' })", "it makes 2 agents, and only one can be reloaded" },
+      ["a second agent that is wrong"] = { "local new = require('agenthost.agent').new\nnew({})\n"
+        .. "return new({ sistem = 'x' })", "it makes 2 agents" },
+      ["an agent in use"] = { "local made = require('agenthost.agent').new({})\nmade:run('Hi')\n"
+        .. "return made", "it uses its agent before it returns it" },
     }) do
       it("leaves the old version when it is broken: " .. what, function()
         local made = new({})
@@ -446,10 +454,37 @@ return { name = "say", description = "d", permission = "none", run = function() 
       end)
     end
 
+    it("takes the options of the agent that it returns, whatever it is given besides", function()
+      local made = new({})
+      follow(made, SCRIPT:format(1, "", 1))
+      write("agent.lua", [[
+        local ok, made = pcall(require("agenthost.agent").new, { max_turns = 7 })
+        made.ask, made.on_event = print, print
+        return ok and made]])
+      assert.same({ base .. "/agent.lua is loaded: the agent script" }, refresh(made))
+      assert.equal(7, made.max_turns)
+      assert.is_true(made.ask ~= print)
+    end)
+
+    it("lets tools make agents meanwhile", function()
+      local made = new({})
+      follow(made, SCRIPT:format(1, "", 1))
+      write("agent.lua", [[require("agenthost.async").sleep(0.1)
+        return require("agenthost.agent").new({ max_turns = 7 })]])
+      async.run(function()
+        local job = async.spawn(function() return made.reloader:refresh() end)
+        async.sleep(0)
+        local other = place:new({ reply("Hi.") })
+        assert.equal("Hi.", assert(other:run("Hello")).text)
+        assert.same({ base .. "/agent.lua is loaded: the agent script" }, job:wait())
+      end)
+      assert.equal(7, made.max_turns)
+    end)
+
     it("says what counts from the next start on", function()
       local made = new({})
       follow(made, "")
-      write("agent.lua", "require('agenthost.agent').new({ cwd = '/' })")
+      write("agent.lua", "return require('agenthost.agent').new({ cwd = '/' })")
       assert.same({ base .. "/agent.lua is loaded: the agent script",
         "`cwd` counts from the next start on" }, refresh(made))
       assert.equal(place.cwd, made.cwd)

@@ -30,6 +30,7 @@ describe("selfext", function()
   after_each(function()
     place:close()
     places.config, places.untrusted, defaults.selfext = config, nil, bounds
+    places.project, places.project_code, places.project_refused = nil, nil, nil
   end)
 
   local function path(name)
@@ -94,13 +95,16 @@ describe("selfext", function()
     assert.same({ "bash", "create_tool", "greet" }, new().tools:names())
   end)
 
-  it("is a plugin like any other then: reloaded when it is edited", function()
+  it("is a plugin like any other then: reloaded when it is edited, after a yes", function()
     local made = new()
     create(made, "greet")
     write("greet.lua", "--[[ made by create_tool ]] " .. code_of("greet", "two"))
-    assert.equal(1, #async.run(function() return made.reloader:refresh() end))
+    local lines = async.run(function() return made.reloader:refresh() end)
+    assert.matches("greet.lua has changed since you trusted it, and nobody can be asked", lines[1])
+    assert.equal("one", (use(made, "greet")))
+    made.confirm = function() return true end
+    assert.equal(1, #async.run(function() return made.reloader:refresh({ asked = true }) end))
     assert.equal("two", (use(made, "greet")))
-    trust()
     local all = async.run(function() return made.reloader:refresh({ all = true }) end)
     assert.matches("greet.lua is loaded: the plugin greet", table.concat(all, "\n"), 1, true)
     assert.equal("two", (use(made, "greet")))

@@ -210,12 +210,14 @@ describe("a tool", function()
         local results = results_of(made, call("slow"), call("slow"), call("slow"))
         assert.matches("2 background calls run already %(defaults.tool.max_background%)",
           results[3].content)
-        made.tool_jobs:close()
+        local stopped = made.tool_jobs:close("time is up")
+        assert.same({ "slow", "slow" }, { stopped[1].name, stopped[2].name })
         local deadline = sys.now() + 30
         while made:owed() > 0 and sys.now() < deadline do
           async.sleep(0.01)
         end
-        assert.same({ 0, 0 }, { made:owed(), #made.queue })
+        assert.same({ 0, 2 }, { made:owed(), #made.queue })
+        assert.matches("^call%-%x+ slow was stopped: time is up$", made.queue:drain()[1].text)
       end)
       defaults.tool.max_background = most
     end)

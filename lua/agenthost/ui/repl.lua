@@ -85,6 +85,16 @@ function Repl:ask(question)
   })
 end
 
+-- A question for a yes; its last line is the prompt.
+function Repl:confirm(question)
+  local lines, prompt = question:match("^(.*)\n([^\n]*)$")
+  for shown in (lines or ""):gmatch("[^\n]+") do
+    self.screen:say(text.clean(shown))
+  end
+  local answer = self:read_answer(prompt or question)
+  return answer ~= nil and answer:lower():find("^%s*y") ~= nil
+end
+
 -- ---- stopping and leaving ----------------------------------------------------------------------
 
 -- Stops the model call, the foreground wait or the command that is under way, if there is one.
@@ -178,6 +188,13 @@ function Repl:recap()
   end
 end
 
+-- What there was to say before anybody listened.
+function Repl:say_notes()
+  for _, note in ipairs(self.agent.notes) do
+    self.screen:dim("(" .. words.shorten(note, 500) .. ")")
+  end
+end
+
 function Repl:greet()
   local agent = self.agent
   self.screen:dim(words.shorten(("agenthost · %s · %s"):format(agent.provider.model, agent.cwd),
@@ -185,9 +202,7 @@ function Repl:greet()
   if agent.provider.note then
     self.screen:dim("(" .. words.shorten(agent.provider.note, 500) .. ")")
   end
-  for _, note in ipairs(agent.notes) do
-    self.screen:dim("(" .. words.shorten(note, 500) .. ")")
-  end
+  self:say_notes()
   self:recap()
 end
 
@@ -210,6 +225,7 @@ function Repl:listen_to(agent)
     show.event(self, event)
   end
   agent.ask = function(question) return self:ask(question) end
+  agent.confirm = function(question) return self:confirm(question) end
 end
 
 --- Goes on with an agent that has another session, and closes the present one. Only when idle.
@@ -221,11 +237,12 @@ function Repl:switch_to(agent)
   if #before:pending_tasks() > 0 then
     table.insert(self.left, before)
   end
-  before.on_event, before.ask = nil, nil
+  before.on_event, before.ask, before.confirm = nil, nil, nil
   before:close()
   self.last_call = nil
   self:listen_to(agent)
   agent:start()
+  self:say_notes()
   self:recap()
 end
 
@@ -234,10 +251,11 @@ local function history_path()
   return sys.mkdir_private(dir) and dir .. "/history" or nil
 end
 
---- Runs the conversation until the user leaves. Returns the exit code.
+--- Runs the conversation until the user leaves.
 ---@param agent agenthost.Agent
 ---@param options { verbose: boolean, prompt?: string, printed: agenthost.Printed }
----@return integer
+---@return integer code of the program's exit
+---@return agenthost.Agent agent the one of the last session
 function M.run(agent, options)
   local editor <close> = assert(line.open({ prompt = "> ", history = history_path() }))
   local screen = screens.new(editor)
@@ -273,11 +291,14 @@ function M.run(agent, options)
     for _, one in ipairs({ self.agent, table.unpack(self.left) }) do
       self:list_tasks("ending", one)
     end
+    for _, call in ipairs(self.agent.tool_jobs:close("agenthost was left")) do
+      screen:dim(("ending: %s %s"):format(call.id, call.name))
+    end
     self:say_how_to_resume()
     if self.failure then
       error(self.failure, 0)
     end
-    return EXIT_SIGNAL[self.exit_signal] or 0
+    return EXIT_SIGNAL[self.exit_signal] or 0, self.agent
   end)
 end
 
