@@ -20,6 +20,7 @@ local module_reload = require("agenthost.module_reload")
 local plugin = require("agenthost.plugin")
 local prompt = require("agenthost.prompt")
 local protect = require("agenthost.protect")
+local reload_modules = require("agenthost.reload_modules")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.Reload
@@ -208,8 +209,11 @@ local function with_version(record)
   return definition.name .. (definition.version and " " .. definition.version or "")
 end
 
--- The options of an agent script, which is run up to its call of agent.new.
-local function script_options(script, content)
+--- The options of the agent script, which is run up to its call of agent.new.
+---@param content string
+---@return table opts raises what is wrong with it
+function Reload:script_options(content)
+  local script = self.script
   local chunk, message = load(content, "@" .. script.path, "t", setmetatable({
     arg = { [0] = script.path, table.unpack(script.args) } }, { __index = _G }))
   if not chunk then
@@ -224,7 +228,7 @@ function Reload:load_script(change)
   if change.missing then
     error(change.version, 0)
   end
-  local notes = self.agent:reconfigure(script_options(self.script, change.version),
+  local notes = self.agent:reconfigure(self:script_options(change.version),
     function() return false end)
   self.script.content = change.version
   table.insert(notes, 1, change.path .. " is loaded: the agent script")
@@ -277,10 +281,9 @@ end
 
 function Reload:apply(changes, lines)
   local plugins = {}
+  reload_modules.load(self, lines, changes)
   for _, change in ipairs(changes) do
-    if change.kind == "module" then
-      self:try(lines, change, function() return self.modules:load(change.module) end)
-    elseif change.kind == "script" then
+    if change.kind == "script" then
       self:try(lines, change, function() return self:load_script(change) end)
     elseif change.kind == "plugin" and not change.record.dead then -- or the script has renewed it
       plugins[#plugins + 1] = change
