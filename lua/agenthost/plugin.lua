@@ -93,7 +93,7 @@ local function run_file(path, env, files)
   files[path] = content
   local chunk, message = load(content, "@" .. path, "t", env)
   if not chunk then
-    error("plugin " .. message, 0)
+    error(("plugin %s%s"):format(content:sub(1, 1) == "\27" and path .. ": " or "", message), 0)
   end
   return (protect.run("plugin " .. path, chunk))
 end

@@ -75,10 +75,16 @@ function Reload:on_event(event)
   end
 end
 
+-- A path as the permissions have it, also of a file that is gone.
+local function resolved(path)
+  local dir, name = path:match("^(.*)/([^/]*)$")
+  return sys.realpath(path) or dir and (sys.realpath(dir) or dir) .. "/" .. name or path
+end
+
 -- Whether the model has, as far as one can know: with a tool that edits, or with a command in which
 -- the file's name stands.
 function Reload:is_models(path)
-  if self.edited[sys.realpath(path) or path] then
+  if self.edited[resolved(path)] then
     return true
   end
   local name = path:match("([^/]+/init%.lua)$") or path:match("[^/]+$")
@@ -110,9 +116,9 @@ local function look_at_script(self, changes)
   end
 end
 
--- What of a plugin's files is not as it was loaded, as one text.
+-- What of a plugin's files is not as it was loaded, as one text, and which they are.
 local function plugin_version(record, base_dir)
-  local parts = {}
+  local parts, changed = {}, {}
   local found, path = pcall(plugin.locate, record.spec, base_dir)
   if not found or path ~= record.definition.path then
     parts[1] = path
@@ -121,20 +127,24 @@ local function plugin_version(record, base_dir)
     local version = version_of(file)
     if version ~= content then
       parts[#parts + 1] = file .. "\n" .. version
+      changed[#changed + 1] = file
     end
   end
   table.sort(parts)
-  return #parts > 0 and table.concat(parts, "\n") or nil
+  return #parts > 0 and table.concat(parts, "\n") or nil, changed
 end
 
 local function look_at_plugins(self, changes, all)
   local plugins = self.agent.plugins
   for _, record in ipairs(plugins.records) do
     local path = record.definition.path
-    local version = path and plugin_version(record, plugins.list.base_dir)
+    local version, files = nil, nil
+    if path then
+      version, files = plugin_version(record, plugins.list.base_dir)
+    end
     if path and (version or all) then
       changes[#changes + 1] = { kind = "plugin", path = path, version = version or "all",
-        record = record }
+        record = record, files = files }
     end
   end
 end
@@ -183,8 +193,11 @@ function Reload:fail(lines, change, message)
     message:find(change.path, 1, true) and message or change.path .. ": " .. message)
   lines[#lines + 1] = text
   self.agent:warn(text)
-  if self:is_models(change.path) then
-    self.agent:notify("a file that you have written was " .. text, { kind = "reload" })
+  for _, path in ipairs({ change.path, table.unpack(change.files or {}) }) do
+    if self:is_models(path) then
+      self.agent:notify("a file that you have written was " .. text, { kind = "reload" })
+      return
+    end
   end
 end
 
