@@ -20,7 +20,8 @@ local sys = require("agenthost.sys")
 ---@field version? string for people
 ---@field api? integer the version of this interface it was written for; default: this one
 ---@field setup fun(ctx: agenthost.PluginContext, opts: table) adds what it has; opts: what stands
----  beside its name in `plugins`. May wait. When it raises, nothing of it stays
+---  beside its name in `plugins`. May wait, for defaults.plugin.setup at most, like the three
+---  below. When it raises, nothing of it stays
 ---@field teardown? fun() ends what the context does not know of; after it everything that came from
 ---  the context is taken away
 ---@field save? fun(): any before it is reloaded: what the new version is to have

@@ -110,8 +110,10 @@ function Plugins:renew(candidate, spec, base_dir, old)
   record.spec = spec
   candidate.fresh[#candidate.fresh + 1] = record
   if old and old.definition.save then
-    local ok, saved = old:call("save", old.definition.save)
-    if not ok then
+    local in_time, ok, saved = old:in_time("save", old.call, old, "save", old.definition.save)
+    if not in_time then
+      error(ok, 0)
+    elseif not ok then
       error(("%s: save of the version that runs failed: %s"):format(old.definition.source,
         tostring(saved)), 0)
     end
@@ -192,7 +194,11 @@ function Plugins:swap(candidate)
     record:go_live()
     local saved = candidate.saved[record]
     if saved ~= nil and record.definition.restore then
-      record:call("restore", record.definition.restore, saved)
+      local ok, err = record:in_time("restore", record.call, record, "restore",
+        record.definition.restore, saved)
+      if not ok then
+        self.host.warn(tostring(err))
+      end
     end
   end
   for _, record in ipairs(gone) do

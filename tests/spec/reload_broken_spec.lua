@@ -69,18 +69,20 @@ local WAYS <const> = {
 }
 
 describe("a broken file", function()
-  local place, base, config, seconds
+  local place, base, config, seconds, setup, teardown
 
   before_each(function()
     place, base, config = agents.place(), temp.directory(), places.config
     places.config, seconds = base .. "/config", defaults.guard.seconds
-    defaults.guard.seconds = 0.2
-    guard.limit_memory((collectgarbage("count") // 1 << 10) + (64 << 20), 64 << 20)
+    setup, teardown = defaults.plugin.setup, defaults.plugin.teardown
+    defaults.plugin.setup, defaults.plugin.teardown = 0.3, 0.3
+    guard.limit_memory((collectgarbage("count") // 1 << 10) + (32 << 20), 64 << 20)
   end)
 
   after_each(function()
     guard.limit_memory(8 << 30, 0)
     defaults.guard.seconds, places.config = seconds, config
+    defaults.plugin.setup, defaults.plugin.teardown = setup, teardown
     package.loaded.mine = nil
     place:close()
     temp.remove(base)
@@ -101,7 +103,8 @@ describe("a broken file", function()
 
   -- An agent with the subject in it, whose model breaks the file with a tool, then uses it.
   local function new(name, path, way)
-    local subject = SUBJECTS[name]
+    local subject, loops = SUBJECTS[name], (way[2] or ""):find(LOOP, 1, true)
+    defaults.guard.seconds = loops and 0.2 or 60 -- by the clock, and machines may be busy
     temp.write(path, subject.whole:format("one"))
     temp.write(base .. "/dir/init.lua", 'local helper = require("helper")\nreturn { name = "say", '
       .. 'description = "d", permission = "none", run = function() return helper.text end }')
@@ -191,6 +194,7 @@ describe("a broken file", function()
           local again = async.run(function() return made.reloader:refresh({ asked = true }) end)
           assert.equal(1, #again)
           -- and a whole version is loaded as ever
+          defaults.guard.seconds = 60
           mend(path, subject.whole:format("two"))
           local lines = async.run(function() return made.reloader:refresh() end)
           assert.matches("is loaded", lines[1])
@@ -213,13 +217,38 @@ describe("a broken file", function()
       .. "coroutine.wrap(function() while true do end end)() end }", "p%.lua:2: " .. LOOP },
     ["out of memory at setup"] = { "return { setup = function(ctx)\n" .. fill("p.lua") .. "\nend }",
       MEMORY },
+    ["an endless wait at setup"] = { "return { setup = function(ctx)\n"
+      .. "require('agenthost.async').wait({}) end }",
+      "p%.lua: its setup was stopped: it has waited for more than 0%.3 s %(defaults" },
+    ["an endless wait at setup that does not end"] = { "return { setup = function(ctx)\n"
+      .. "while true do pcall(require('agenthost.async').wait, {}) end end }",
+      "p%.lua: its setup was stopped: it has waited" },
   }) do
     it("leaves the old version answering: " .. way_name, function()
       local path = base .. "/p.lua"
       local made = new("plugin", path, way)
       assert.equal("seen", assert(made:run("go")).text)
-      assert.matches("^not reloaded: .*" .. way[2], warnings(made)[1])
+      local told = warnings(made)
+      assert.matches("^not reloaded: .*" .. way[2], told[#told])
       assert.equal("one", made.provider.requests[3][5].content[1].content)
     end)
   end
+
+  it("whose save waits for ever leaves the old version; restore and teardown are told", function()
+    local wait = "function() require('agenthost.async').wait({}) end"
+    local path = temp.write(base .. "/p.lua", ("return { setup = print, save = %s }"):format(wait))
+    local made = place:new({}, { base_dir = base, system = "x", plugins = { "./p.lua" } })
+    local old = made.plugins.records[1]
+    temp.write(path, "return { setup = print }")
+    assert.matches("^not reloaded: .*its save was stopped: ",
+      async.run(function() return made.reloader:refresh() end)[1])
+    assert.equal(old, made.plugins.records[1])
+    old.definition.save = function() return 1 end
+    old.definition.teardown = load("return " .. wait)()
+    temp.write(path, ("return { setup = print, restore = %s }"):format(wait))
+    assert.matches("is loaded", async.run(function() return made.reloader:refresh() end)[1])
+    local told = warnings(made)
+    assert.matches("its restore was stopped: it has waited", told[2])
+    assert.matches("its teardown was stopped: it has waited", told[3])
+  end)
 end)

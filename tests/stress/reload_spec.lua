@@ -313,10 +313,11 @@ describe(("%d reloads"):format(TIMES), function()
 
   it("of a plugin that is whole and broken in turn, while its tool is called", function()
     local seconds = defaults.guard.seconds
-    defaults.guard.seconds = 0.02
     local path = write("p.lua", TOOL:format(0, 0))
     local function put(content)
       return function()
+        -- by the clock, and machines may be busy
+        defaults.guard.seconds = content and content:find("while true") and 0.02 or 60
         assert(os.execute("rm -rf " .. temp.quote(path)))
         return content and temp.write(path, content)
       end
