@@ -63,6 +63,7 @@ defaults.plugin = {
   max_plugins = 200, -- of one agent, with those that plugins have added
   max_timers = 100, -- of one plugin
   min_timer = 0.05, -- seconds
+  setup = 60, -- seconds that its setup, save, restore or teardown may wait
   teardown = 5, -- seconds that jobs of an unloaded plugin may take to end
   max_overrides = 1000, -- Lua files below ~/.config/agenthost/lua that are looked at
   max_edited = 1000, -- files whose editing by the model is remembered

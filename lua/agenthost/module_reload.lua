@@ -1,9 +1,10 @@
 --- Reloading Lua modules that a user keeps in ~/.config/agenthost/lua, built-in ones among them.
 ---
 --- Others hold a module's table, and objects hold its classes: these tables stay and get the new
---- contents. So the next call of any function is one of the new version, also of objects that are
---- there already; a call under way finishes with the old one.
+--- contents (module_swap.lua). So the next call of any function is one of the new version, also of
+--- objects that are there already; a call under way finishes with the old one.
 local defaults = require("agenthost.defaults")
+local module_swap = require("agenthost.module_swap")
 local places = require("agenthost.places")
 local plugin = require("agenthost.plugin")
 local protect = require("agenthost.protect")
@@ -11,10 +12,17 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
---- Modules that hold what the running program stands on: a new version counts from the next start.
+--- Modules of which a new version counts from the next start, and why.
 M.NEEDS_RESTART = {
-  ["agenthost.agent_base"] = true, ["agenthost.async"] = true, ["agenthost.cli"] = true,
-  ["agenthost.json"] = true, ["agenthost.tool_run"] = true, ["agenthost.tools"] = true,
+  ["agenthost.agent_base"] = "what the command line says is in its local variables",
+  ["agenthost.async"] = "the jobs that run are in its local variables",
+  ["agenthost.cli"] = "it has been called when the program began",
+  ["agenthost.json"] = "the values that it marks are known by its local tables",
+  ["agenthost.printed"] = "it stands in the place of functions of Lua's own",
+  ["agenthost.testing.place"] = "the test under way is in its local variables",
+  ["agenthost.testing.time"] = "it stands in the place of functions of Lua's own",
+  ["agenthost.tool_run"] = "calls under way compare with its local marks",
+  ["agenthost.tools"] = "what cancels a call is one value for all that hold it",
 }
 
 -- ---- what is there -----------------------------------------------------------------------------
@@ -31,8 +39,10 @@ local function overrides()
       elseif entry.type == "directory" and depth > 0 then
         walk(dir .. "/" .. entry.name, prefix .. entry.name .. ".", depth - 1)
       elseif entry.name:find("%.lua$") then
-        local name = prefix .. entry.name:sub(1, -5)
-        found[name:gsub("%.init$", "")] = dir .. "/" .. entry.name
+        local name = (prefix .. entry.name:sub(1, -5)):gsub("%.init$", "")
+        if not package.preload[name] then -- those of C are never looked for in files
+          found[name] = dir .. "/" .. entry.name
+        end
       end
     end
   end
@@ -44,15 +54,23 @@ end
 local Modules = {}
 Modules.__index = Modules
 
---- What is there now counts as loaded.
+-- Folder -> name of a module -> the file that was loaded for it. Modules are loaded once in a
+-- process, whichever agent looks; a mark (module_swap.lua), so that it outlives a reload of this.
+local loaded = setmetatable({}, { __name = "what is loaded" })
+
+--- What is there when the first agent of the process is made counts as loaded.
 ---@return agenthost.ModuleReload
 function M.new()
-  local self = setmetatable({ files = {} }, Modules)
-  for name, path in pairs(overrides()) do
-    local ok, content = pcall(plugin.read, path)
-    self.files[name] = { path = path, content = ok and content or nil }
+  local files = loaded[places.config]
+  if not files then
+    files = {}
+    for name, path in pairs(overrides()) do
+      local ok, content = pcall(plugin.read, path)
+      files[name] = { path = path, content = ok and content or nil }
+    end
+    loaded[places.config] = files
   end
-  return self
+  return setmetatable({ files = files }, Modules)
 end
 
 -- The file that takes the place of an override that is gone.
@@ -91,114 +109,70 @@ end
 
 -- ---- one in place of the other -----------------------------------------------------------------
 
--- Calls visit(value, upvalue name, function, index) for everything that the functions of a module
--- share with each other.
-local function each_upvalue(module, visit)
-  local seen = {}
-  local function walk(fn, source)
-    if seen[fn] or debug.getinfo(fn, "S").source ~= source then
-      return
-    end
-    seen[fn] = true
-    local index = 1
-    local name, value = debug.getupvalue(fn, index)
-    while name do
-      visit(value, name, fn, index)
-      if type(value) == "function" then
-        walk(value, source)
-      end
-      index = index + 1
-      name, value = debug.getupvalue(fn, index)
-    end
-  end
-  for _, value in pairs(module) do
-    if type(value) == "function" then
-      walk(value, debug.getinfo(value, "S").source)
-    end
-  end
-end
-
--- The classes of a module: tables that are their own __index, by the name of the local variable;
--- and `methods`, if it has that.
-local function classes(module)
-  local found = {}
-  each_upvalue(module, function(value, name)
-    if type(value) == "table" and rawget(value, "__index") == value then
-      found[name] = value
-    end
-  end)
-  found.methods = type(module.methods) == "table" and module.methods or nil
-  return found
-end
-
-local function fill(old, new)
-  for key in pairs(old) do
-    old[key] = nil
-  end
-  for key, value in pairs(new) do
-    old[key] = rawequal(value, new) and old or value
-  end
-  setmetatable(old, getmetatable(new))
-end
-
--- Puts the contents of one module into the tables of the other. Cannot fail.
-local function adopt(old, new)
-  local stays = { [new] = old }
-  local old_classes = classes(old)
-  for name, class in pairs(classes(new)) do
-    if old_classes[name] then
-      stays[class] = old_classes[name]
-    end
-  end
-  each_upvalue(new, function(value, _, fn, index)
-    if stays[value] then
-      debug.setupvalue(fn, index, stays[value])
-    end
-  end)
-  for from, to in pairs(stays) do
-    fill(to, from)
-  end
-  for key, value in pairs(old) do
-    old[key] = stays[value] or value
-  end
-end
-
-local function check_shape(name, old, new)
+-- Raises unless a new version has all that others may use of the one that runs; of tables of
+-- values, such as the defaults, each value.
+local function check_shape(name, old, new, depth)
   if type(new) ~= "table" then
     error(("it has to return a table, it returned a %s"):format(type(new)), 0)
   end
   for key, value in pairs(old) do
-    if type(value) ~= type(new[key]) then
-      error(("%s.%s: expected a %s, as in the version that runs; got a %s"):format(name,
-        tostring(key), type(value), type(new[key])), 0)
+    local other, full = new[key], name .. "." .. tostring(key)
+    if type(value) ~= type(other) then
+      error(("%s: expected a %s, as in the version that runs; got a %s"):format(full, type(value),
+        type(other)), 0)
+    elseif depth > 1 and type(value) == "table" and #value == 0 then
+      check_shape(full, value, other, depth - 1)
     end
   end
 end
 
+local DEPTH <const> = { ["agenthost.defaults"] = 2 } -- of tables that are compared; else 1
+
 --- Loads a new version of a module and puts it in place of the one that runs.
 ---@param change table of `look`
+---@param moved table<function, function> for `settle`
+---@param before fun(name: string) called with each module that it requires, before that is done
 ---@return string line what was done; raises when it cannot be, and the version that runs stays
-function Modules:load(change)
+---@return boolean live false when it counts from the next start on
+function Modules:load(change, moved, before)
   local old = package.loaded[change.name]
+  local why = type(old) ~= "table" and "what it gave when it was loaded is no table"
+    or M.NEEDS_RESTART[change.name]
   if not change.content then
     error(change.problem, 0)
-  elseif M.NEEDS_RESTART[change.name] or type(old) ~= "table" then
+  elseif why then
     self:accept(change)
-    return ("%s has changed: it counts from the next start on"):format(change.path)
+    return ("%s has changed: it counts from the next start on (%s)"):format(change.path, why), false
   end
-  local chunk, message = load(change.content, "@" .. change.path, "t",
-    setmetatable({}, { __index = _G }))
+  local env = setmetatable({ require = function(name)
+    before(name)
+    return require(name)
+  end }, { __index = _G })
+  local chunk, message = load(change.content, "@" .. change.path, "t", env)
   if not chunk then
     error(message, 0)
   end
   local new = protect.run(change.path, chunk, change.name, change.path)
-  local ok, problem = pcall(check_shape, change.name, old, new)
+  env.require = nil -- from now on the usual one
+  local ok, problem = pcall(check_shape, change.name, old, new, DEPTH[change.name] or 1)
   if not ok then
     error(change.path .. ": " .. problem, 0)
   end
-  adopt(old, new)
+  module_swap.adopt(old, new, moved)
   self:accept(change)
-  return ("%s is loaded: the module %s"):format(change.path, change.name)
+  return ("%s is loaded: the module %s"):format(change.path, change.name), true
+end
+
+--- After modules were loaded: others, ours and those of the user's, that have taken functions of
+--- them get the new ones.
+---@param moved table<function, function>
+function Modules:settle(moved)
+  for name, module in pairs(package.loaded) do
+    if type(module) == "table" and not package.preload[name]
+      and (name:find("^agenthost%.") or self.files[name]) then
+      module_swap.follow(module, moved)
+    end
+  end
 end
 
 --- Takes it that this version is loaded.

@@ -22,7 +22,8 @@ local tools = require("agenthost.tools")
 ---@field version? string for people
 ---@field api? integer the version of this interface it was written for; default: this one
 ---@field setup fun(ctx: agenthost.PluginContext, opts: table) adds what it has; opts: what stands
----  beside its name in `plugins`. May wait. When it raises, nothing of it stays
+---  beside its name in `plugins`. May wait, for defaults.plugin.setup at most, like the three
+---  below. When it raises, nothing of it stays
 ---@field teardown? fun() ends what the context does not know of; after it everything that came from
 ---  the context is taken away
 ---@field save? fun(): any before it is reloaded: what the new version is to have
@@ -125,7 +126,7 @@ local function run_file(path, env, files, confirm)
   local code = content:gsub("^\xEF\xBB\xBF", ""):gsub("^#[^\n]*", "")
   local chunk, message = load(code, "@" .. path, "t", env)
   if not chunk then
-    error("plugin " .. message, 0)
+    error(("plugin %s%s"):format(content:sub(1, 1) == "\27" and path .. ": " or "", message), 0)
   end
   return (protect.run("plugin " .. path, chunk))
 end

@@ -124,6 +124,34 @@ function Record:call(what, fn, ...)
   return ok, result
 end
 
+--- Calls a function that may wait, but for no longer than defaults.plugin.setup: then its wait is
+--- cancelled. Outside async.run there is nobody to end a wait.
+---@param what string for the message
+---@param fn function
+---@return boolean ok
+---@return any ... what fn returned, or the error
+function Record:in_time(what, fn, ...)
+  if not async.inside() then
+    return pcall(fn, ...)
+  end
+  local job, bound = async.spawn(fn, ...), defaults.plugin.setup
+  local deadline, reason = sys.now() + bound, nil
+  while not job.done and sys.now() < deadline do
+    local ok, err = pcall(async.wait_any, { job }, deadline - sys.now())
+    if not ok then
+      reason, deadline = err, 0
+    end
+  end
+  if job.done then
+    return pcall(job.wait, job)
+  end
+  local late = ("plugin %s: its %s was stopped: it has waited for more than %g s "
+    .. "(defaults.plugin.setup)"):format(self.definition.source, what, bound)
+  job:cancel(reason or late)
+  self.jobs[job] = true -- if it does not listen, the end of the plugin waits for it, too
+  return false, reason or late
+end
+
 --- Writes what the plugin remembers, if that has changed.
 function Record:keep_state()
   if not self.state or not self.live then
@@ -421,9 +449,14 @@ end
 
 --- Sets the plugin up. Raises what that raises; nothing of it is live.
 function Record:set_up()
-  protect.run("plugin " .. self.definition.source, self.definition.setup, self:context(),
-    self.definition.options)
-  self.ready = true
+  local ok, err = self:in_time("setup", function()
+    protect.run("plugin " .. self.definition.source, self.definition.setup, self:context(),
+      self.definition.options)
+    self.ready = true -- before what it has spawned begins
+  end)
+  if not ok then
+    error(err, 0)
+  end
 end
 
 --- What it has counts from now on.
@@ -455,7 +488,10 @@ function Record:tear_down()
     return
   end
   if self.definition.teardown then
-    self:call("teardown", self.definition.teardown)
+    local ok, err = self:in_time("teardown", self.call, self, "teardown", self.definition.teardown)
+    if not ok then
+      self.host.warn(tostring(err))
+    end
   end
   if self.state_before then
     self.state:restore(self.state_before)

@@ -136,8 +136,10 @@ end
 -- Calls `save` or `restore`. Raises what that does; whoever reloads tells it.
 local function hand_over(record, what, fn, ...)
   local source = record.definition.source
-  local ok, result = protect.call("plugin " .. source, fn, ...)
-  if not ok and async.is_cancellation(result) then
+  local in_time, ok, result = record:in_time(what, protect.call, "plugin " .. source, fn, ...)
+  if not in_time then
+    error(ok, 0)
+  elseif not ok and async.is_cancellation(result) then
     error(result, 0)
   elseif not ok then
     error(("%s: %s failed: %s"):format(source, what, tostring(result)), 0)
@@ -152,7 +154,7 @@ function Plugins:renew(candidate, spec, base_dir, old)
   record.spec, record.replaces = spec, old
   candidate.fresh[#candidate.fresh + 1] = record
   if old and old.definition.save then
-    candidate.saved[record] = hand_over(old, "save of the version that runs", old.definition.save)
+    candidate.saved[record] = hand_over(old, "save", old.definition.save)
   end
   if old then
     old:keep_state()

@@ -21,6 +21,7 @@ local plugin = require("agenthost.plugin")
 local project = require("agenthost.project")
 local prompt = require("agenthost.prompt")
 local protect = require("agenthost.protect")
+local reload_modules = require("agenthost.reload_modules")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.Reload
@@ -75,10 +76,16 @@ function Reload:on_event(event)
   end
 end
 
+-- A path as the permissions have it, also of a file that is gone.
+local function resolved(path)
+  local dir, name = path:match("^(.*)/([^/]*)$")
+  return sys.realpath(path) or dir and (sys.realpath(dir) or dir) .. "/" .. name or path
+end
+
 -- Whether the model has, as far as one can know: with a tool that edits, or with a command in which
 -- the file's name stands.
 function Reload:is_models(path)
-  if self.edited[sys.realpath(path) or path] then
+  if self.edited[resolved(path)] then
     return true
   end
   local name = path:match("([^/]+/init%.lua)$") or path:match("[^/]+$")
@@ -110,9 +117,9 @@ local function look_at_script(self, changes)
   end
 end
 
--- What of a plugin's files is not as it was loaded, as one text.
+-- What of a plugin's files is not as it was loaded, as one text, and which they are.
 local function plugin_version(record, base_dir)
-  local parts = {}
+  local parts, changed = {}, {}
   local found, path = pcall(plugin.locate, record.spec, base_dir)
   if not found or path ~= record.definition.path then
     parts[1] = path
@@ -121,20 +128,24 @@ local function plugin_version(record, base_dir)
     local version = version_of(file)
     if version ~= content then
       parts[#parts + 1] = file .. "\n" .. version
+      changed[#changed + 1] = file
     end
   end
   table.sort(parts)
-  return #parts > 0 and table.concat(parts, "\n") or nil
+  return #parts > 0 and table.concat(parts, "\n") or nil, changed
 end
 
 local function look_at_plugins(self, changes, all)
   local plugins = self.agent.plugins
   for _, record in ipairs(plugins.records) do
     local path = record.definition.path
-    local version = path and plugin_version(record, plugins.list.base_dir)
+    local version, files = nil, nil
+    if path then
+      version, files = plugin_version(record, plugins.list.base_dir)
+    end
     if path and (version or all) then
       changes[#changes + 1] = { kind = "plugin", path = path, version = version or "all",
-        record = record }
+        record = record, files = files }
     end
   end
 end
@@ -183,8 +194,11 @@ function Reload:fail(lines, change, message)
     message:find(change.path, 1, true) and message or change.path .. ": " .. message)
   lines[#lines + 1] = text
   self.agent:warn(text)
-  if self:is_models(change.path) then
-    self.agent:notify("a file that you have written was " .. text, { kind = "reload" })
+  for _, path in ipairs({ change.path, table.unpack(change.files or {}) }) do
+    if self:is_models(path) then
+      self.agent:notify("a file that you have written was " .. text, { kind = "reload" })
+      return
+    end
   end
 end
 
@@ -209,8 +223,11 @@ local function with_version(record)
   return definition.name .. (definition.version and " " .. definition.version or "")
 end
 
--- The options of the agent that a script returns.
-local function script_options(script, content)
+--- The options of the agent that the script returns.
+---@param content string
+---@return table opts raises what is wrong with it
+function Reload:script_options(content)
+  local script = self.script
   local chunk, message = load(content, "@" .. script.path, "t", setmetatable({
     arg = { [0] = script.path, table.unpack(script.args) } }, { __index = _G }))
   if not chunk then
@@ -225,7 +242,7 @@ function Reload:load_script(change)
   if change.missing then
     error(change.version, 0)
   end
-  local notes = self.agent:reconfigure(script_options(self.script, change.version),
+  local notes = self.agent:reconfigure(self:script_options(change.version),
     function() return false end)
   self.script.content = change.version
   table.insert(notes, 1, change.path .. " is loaded: the agent script")
@@ -281,10 +298,9 @@ end
 
 function Reload:apply(changes, lines)
   local plugins = {}
+  reload_modules.load(self, lines, changes)
   for _, change in ipairs(changes) do
-    if change.kind == "module" then
-      self:try(lines, change, function() return self.modules:load(change.module) end)
-    elseif change.kind == "script" then
+    if change.kind == "script" then
       self:try(lines, change, function() return self:load_script(change) end)
     elseif change.kind == "plugin" and not change.record.dead then -- or the script has renewed it
       plugins[#plugins + 1] = change

@@ -391,7 +391,7 @@ describe("a version of a plugin", function()
     local lines = refresh(made)
     assert.equal(2, #lines) -- q is loaded
     assert.equal(1, #warnings(made))
-    assert.matches("save of the version that runs failed: not now", warnings(made)[1])
+    assert.matches("save failed: not now", warnings(made)[1])
     assert.equal(before, made.plugins.records[1])
   end)
 

@@ -214,16 +214,19 @@ function Repl:say_how_to_resume()
   end
 end
 
+function Repl:on_event(event)
+  if event.type == "tool_end" then
+    self.options.printed:finish()
+  end
+  self.status:on_event(event)
+  show.event(self, event)
+end
+
+-- What is kept of the Repl in others looks its methods up at each call: they may be reloaded.
 function Repl:listen_to(agent)
   self.agent = agent
   self.status:set_agent(agent)
-  agent.on_event = function(event)
-    if event.type == "tool_end" then
-      self.options.printed:finish()
-    end
-    self.status:on_event(event)
-    show.event(self, event)
-  end
+  agent.on_event = function(event) self:on_event(event) end
   agent.ask = function(question) return self:ask(question) end
   agent.confirm = function(question) return self:confirm(question) end
 end
@@ -271,7 +274,7 @@ function M.run(agent, options)
     idle = false, -- at the prompt
     streaming = false, -- text of a reply is coming
   }, Repl)
-  self.markdown = markdown.new({ width = screen.width,
+  self.markdown = markdown.new({ width = function() return screen.width() end,
     colour = screen.colour and defaults.ui.markdown })
   local printed = options.printed
   printed.all, printed.show = true, function(lines) screen:say(lines) end
