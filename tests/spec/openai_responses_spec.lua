@@ -80,7 +80,9 @@ describe("a reply of the Responses API", function()
       { times = 1, thinking = "Hm.", stop_reason = "max_output_tokens" },
       { times = 1, text = "So", stop_reason = "max_output_tokens" },
       { times = 1, text = "So", stop_reason = "content_filter" },
-      { times = 1, refusal = "No." } } })
+      { times = 1, refusal = "No." },
+      { times = 1, stop_reason = "content_filter", tools = { { name = "read",
+        arguments = '{"path":"/etc"}' } } } } })
     local p = provider()
     local reply = succeed(p)
     assert.same({ {}, "max_tokens" }, { reply.content, reply.stop_reason })
@@ -88,6 +90,7 @@ describe("a reply of the Responses API", function()
     assert.equal("refusal", succeed(p).stop_reason)
     reply = succeed(p)
     assert.same({ "No.", "refusal" }, { reply.content[1].text, reply.stop_reason })
+    assert.equal("refusal", succeed(p).stop_reason) -- not tool_use: the call must not be run
   end)
 end)
 

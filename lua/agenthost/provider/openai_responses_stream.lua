@@ -254,7 +254,7 @@ function Accumulator:reply()
   end
   if self.incomplete == "max_output_tokens" then
     stop_reason = "max_tokens"
-  elseif self.incomplete == "content_filter" and stop_reason == "end_turn" then
+  elseif self.incomplete == "content_filter" then
     stop_reason = "refusal"
   elseif self.incomplete and stop_reason == "end_turn" then
     stop_reason = self.incomplete

@@ -324,7 +324,7 @@ function Accumulator:reply()
     has_calls = has_calls or block.kind == "tool_use"
   end
   local stop_reason = STOP_REASONS[self.finish_reason] or self.finish_reason
-  if has_calls and stop_reason ~= "max_tokens" then
+  if has_calls and stop_reason ~= "max_tokens" and stop_reason ~= "refusal" then
     stop_reason = "tool_use" -- whatever was said
   elseif self.refused and stop_reason == "end_turn" then
     stop_reason = "refusal"
