@@ -159,6 +159,20 @@ describe("a failure of the Responses API", function()
     end
   end)
 
+  it("that no further try will mend is told at once, by its own name", function()
+    serve({ rules = {
+      { times = 1, text = "So", stop_reason = "failed",
+        error = { code = "invalid_prompt", message = "flagged" } },
+      { times = 1, text = "A long enough reply", fault = { error_event = "invalid_prompt",
+        after_events = 6 } } } })
+    local p = provider()
+    for _ = 1, 2 do
+      local result = fail(p)
+      assert.same({ "BAD_REQUEST", false }, { result.code, result.details.retryable })
+      assert.matches("broke off its reply: invalid_prompt: ", result.message, 1, true)
+    end
+  end)
+
   it("may come nested in the stream", function()
     serve({ quirks = { "nested_errors" }, rules = { { text = "A long enough reply",
       fault = { error_event = "server_error", after_events = 6 } } } })

@@ -172,7 +172,8 @@ on["response.failed"] = function(_, event)
 end
 
 on["error"] = function(_, event)
-  return as_error(type(event.error) == "table" and event.error or event)
+  local err = type(event.error) == "table" and event.error
+  return as_error(err or { code = event.code, message = event.message })
 end
 
 --- Takes the data of one event. Events of unknown types are skipped.
