@@ -56,7 +56,9 @@ function Agent:turns()
       self.open_calls = calls
       self:append_and_ack(self:run_tools(calls)) -- they may have told the end of a task
       self.open_calls = nil
-    elseif pauses == 0 or pauses > defaults.run.max_pauses then
+    end
+    local goes_on = #calls > 0 or pauses > 0 and pauses <= defaults.run.max_pauses
+    if not goes_on or reply.stop_reason == "refusal" then
       return { text = reply.text, stop_reason = reply.stop_reason, turns = turn, reply = reply }
     end
     if self.interrupted then

@@ -177,6 +177,12 @@ function Run:discard(shown, failure)
   return {}
 end
 
+-- A call that gets a result, and is not run.
+local function not_run(call, problem)
+  return { id = call.id, name = call.name, input = call.input, incomplete = true,
+    problem = problem }
+end
+
 -- Sorts out what a reply asks for.
 function Run:take_reply(reply)
   local texts, calls = {}, {}
@@ -193,7 +199,10 @@ function Run:take_reply(reply)
     or reply.stop_reason == "model_context_window_exceeded"
   local last = calls[#calls]
   if cut and last and last == reply.content[#reply.content] then
-    calls[#calls] = { id = last.id, name = last.name, input = last.input, incomplete = true }
+    calls[#calls] = not_run(last)
+  end
+  for i, call in ipairs(reply.stop_reason == "refusal" and calls or {}) do
+    calls[i] = not_run(call, "this reply was stopped with a refusal")
   end
   if #reply.content == 0 and reply.stop_reason ~= "end_turn" then
     local why = reply.stop_details and reply.stop_details.explanation or "its reply is empty"

@@ -10,6 +10,7 @@ local printed = require("agenthost.printed")
 local project = require("agenthost.project")
 local protect = require("agenthost.protect")
 local reactor = require("agenthost.reactor")
+local secrets = require("agenthost.secrets")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
@@ -360,7 +361,7 @@ end
 ---@param parsed table with `path`, `model` and `session`
 ---@return integer code
 function M.run_script(parsed)
-  sys.hide_env(defaults.secret_env)
+  secrets.hide()
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
   require("agenthost.agent_base").override({

@@ -274,5 +274,7 @@ defaults.secret_env = {
   "*_AUTH_TOKEN",
   "ANTHROPIC_CUSTOM_HEADERS",
 }
+--- The same for these when there is a password in them: http://user:password@host.
+defaults.secret_url_env = { "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_HOST" }
 
 return defaults

@@ -174,8 +174,8 @@ static void explain(struct ah_http_request *request, CURLcode result, const char
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
         ah_http_request_refuse(request, "TLS",
-                               "the certificate of %s cannot be trusted: %s; ca_file names the "
-                               "authorities to trust",
+                               "the certificate of %s cannot be trusted: %s; SSL_CERT_FILE or "
+                               "ca_file names the authorities to trust",
                                where, detail);
         break;
     case CURLE_SSL_CONNECT_ERROR:

@@ -76,7 +76,8 @@ struct ah_http_options {
     double stall_timeout;   /* without a byte in or out, also while waiting for the answer; 120 */
     size_t max_body;        /* decoded bytes; 0, the default: no limit */
     size_t max_headers;     /* 64 KiB */
-    const char *ca_file;    /* PEM file of trusted certificates; NULL: the system's */
+    const char *ca_file;    /* PEM file of trusted certificates; NULL: SSL_CERT_FILE, or else the
+                             * system's */
     int redirects;          /* to follow; -1: 5 for GET and HEAD without a body, else 0 */
     bool keep;              /* the body, a second time: see ah_http_request_take_kept */
 };

@@ -77,7 +77,7 @@ struct ah_http_request {
 int ah_http_options_apply(struct ah_http_request *request, const struct ah_http_options *options,
                           struct ah_err *err);
 
-/* Sets `where`, `effective_url` and the easy handle's URL after `url` changed. */
+/* Sets `where`, `effective_url`, and the easy handle's URL and proxy after `url` changed. */
 int ah_http_options_url(struct ah_http_request *request);
 
 /* Drops all headers but those that say nothing about who asks. */
@@ -85,6 +85,15 @@ void ah_http_options_drop_secrets(struct ah_http_request *request);
 
 /* Makes it a GET without a body. */
 void ah_http_options_make_get(struct ah_http_request *request);
+
+/* ---- http_env.c: what the environment says, where libcurl does not look ---- */
+
+/* Sets the proxy for `url`, if HTTP_PROXY is it. 0, or -1 when out of memory. */
+int ah_http_env_proxy(struct ah_http_request *request);
+
+/* Sets the certificates to trust: those of `ca_file`, or SSL_CERT_FILE when it is NULL, or else
+ * leaves the system's. 0, or -1 when out of memory. */
+int ah_http_env_ca(struct ah_http_request *request, const char *ca_file);
 
 /* ---- http_request.c ---- */
 

@@ -270,6 +270,7 @@ int ah_http_options_url(struct ah_http_request *request)
 
     if (curl_url_get(request->url, CURLUPART_URL, &url, 0) != CURLUE_OK ||
         curl_easy_setopt(request->easy, CURLOPT_URL, url) != CURLE_OK ||
+        ah_http_env_proxy(request) < 0 ||
         curl_url_get(request->url, CURLUPART_HOST, &host, 0) != CURLUE_OK) {
         goto out;
     }
@@ -348,9 +349,7 @@ int ah_http_options_apply(struct ah_http_request *request, const struct ah_http_
     /* libcurl needs to know it too: it shares the time out among the addresses of a host. */
     curl_easy_setopt(request->easy, CURLOPT_CONNECTTIMEOUT_MS,
                      milliseconds(options->connect_timeout));
-    if (ah_http_options_url(request) < 0 ||
-        (options->ca_file != NULL &&
-         curl_easy_setopt(request->easy, CURLOPT_CAINFO, options->ca_file) != CURLE_OK) ||
+    if (ah_http_options_url(request) < 0 || ah_http_env_ca(request, options->ca_file) < 0 ||
         curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->headers) != CURLE_OK) {
         return ah_err_set(err, -ENOMEM, "out of memory for a request");
     }

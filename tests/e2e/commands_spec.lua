@@ -156,6 +156,8 @@ describe("the bash tool", function()
     local running = t:start({ "-p", "Go on.", "--verbose", env = {
       ANTHROPIC_API_KEY = secret, OTHER_API_KEY = secret .. "-other",
       SOME_AUTH_TOKEN = "tok-" .. secret,
+      OPENAI_BASE_URL = "http://user:" .. secret .. "@127.0.0.1:9/v1", -- a password in an address
+      OLLAMA_HOST = "127.0.0.1:9",
       HARMLESS = "visible" } })
     t.server.wait(function() return #t.server.requests() >= 2 end)
     local environ = assert(program.read_file("/proc/" .. running.pid .. "/environ"))
@@ -170,6 +172,7 @@ describe("the bash tool", function()
     assert.equal("Done.\n", result.stdout)
     local content = case.results(t.server.requests()[2].body)[1].content
     assert.truthy(content:find("HARMLESS=visible", 1, true), content)
+    assert.truthy(content:find("OLLAMA_HOST=127.0.0.1:9", 1, true), content)
     assert.truthy(content:find("end\n$"))
     local _, session = t.place:session()
     for what, text in pairs({ result = content, session = session, stderr = result.stderr }) do

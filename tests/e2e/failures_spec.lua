@@ -270,6 +270,22 @@ describe("a reply that is not a plain answer", function()
     assert.truthy(result.stderr:find("refusal", 1, true), result.stderr)
   end)
 
+  it("refusal behind tool calls: none is run, each gets a result, and the run is over", function()
+    t:serve({ text = "I look.", stop_reason = "refusal", tools = {
+      { name = "bash", input = { command = "touch one" } },
+      { name = "bash", input = { command = "touch two" } } } })
+    local result = t:run({ "-p", "Hello?" })
+    assert.equal("I look.\n", result.stdout)
+    assert.truthy(result.stderr:find("stopped with refusal", 1, true), result.stderr)
+    assert.falsy(t.place:read("one") or t.place:read("two"))
+    local messages = t.place:messages()
+    assert.equal(3, #messages)
+    for i, block in ipairs(messages[3].content) do
+      assert.same({ messages[2].content[i + 1].id, true }, { block.tool_use_id, block.is_error })
+    end
+    assert.equal(2, #messages[3].content)
+  end)
+
   it("max_tokens inside a tool call: the call is not run, and gets a result", function()
     t:script(
       { tools = { { name = "bash", input = { command = "touch first" } },

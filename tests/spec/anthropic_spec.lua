@@ -282,6 +282,25 @@ describe("what goes back", function()
     assert.is_table(body.messages[3].content[2].cache_control)
   end)
 
+  it("has a mark where the request before ended when many blocks of any kind lie behind", function()
+    local function sent_after(thoughts)
+      local called, results = {}, {}
+      for i = 1, 7 do
+        if i <= thoughts then
+          called[#called + 1] = { type = "thinking", thinking = "Hm.", signature = "s" }
+        end
+        called[#called + 1] = { type = "tool_use", id = "t" .. i, name = "read", input = {} }
+        results[i] = { type = "tool_result", tool_use_id = "t" .. i, content = "so" }
+      end
+      local parts = require("agenthost.provider.anthropic_messages").new():parts({
+        pieces = openai_support.pieces({ "Hello", called, results }) }, true)
+      return json.decode(table.concat(parts))
+    end
+    local messages = sent_after(7) -- 21 blocks: more than the API looks back
+    assert.is_table(messages[1].content[1].cache_control)
+    assert.is_nil(sent_after(0)[1].content[1].cache_control)
+  end)
+
   it("has a thinking block without text", function()
     serve({ rules = { { when = { turn = 1 }, thinking = "", text = "Yes." }, { text = "Done." } } })
     local p = provider()

@@ -25,7 +25,8 @@ describe("a call", function()
       { times = 1, fault = { status = 429, message = "slow, test-key" } },
       { times = 1, text = "A long enough reply.", fault = { cut_after_events = 4 } },
       { fault = { not_json = "<p>test-key</p>" } } } })
-    local p = support.provider({ headers = { ["X-Team-Token"] = "very-secret" } })
+    local p = support.provider({ headers = { ["X-Team-Token"] = "very-secret",
+      ["X-Gateway"] = "not-for-others" } })
     p.recorder = recorder()
     support.succeed(p)
     support.fail(p)
@@ -52,6 +53,7 @@ describe("a call", function()
     whole = whole .. json.encode(notes[2]) .. json.encode(notes[4])
     assert.is_nil(whole:find("test-key", 1, true))
     assert.is_nil(whole:find("very-secret", 1, true))
+    assert.is_nil(whole:find("not-for-others", 1, true)) -- whatever its header is called
   end)
 
   when_kept("is noted when it is cancelled, and when a listener fails", function()

@@ -457,6 +457,16 @@ describe("compaction", function()
       assert.same({ 500 }, few)
     end)
 
+    it("leaves room for the budget of thinking, which the API wants to be less", function()
+      local made, asked = asking({ context_window = 20000 }, {}, { max_tokens = 16000,
+        extra = { thinking = { type = "enabled", budget_tokens = 4000 } } })
+      assert(made:run("go"))
+      made.compaction.size.last = { tokens = 18900, bytes = made.compaction.size:bytes() }
+      made.compaction.next_at = math.huge
+      assert(made:run("go"))
+      assert.equal(4000 + defaults.reply.smallest, asked[2])
+    end)
+
     it("is what was asked for when nobody knows the model", function()
       local made, asked = asking(nil, { used(127000, reply("a")) }, { max_tokens = 64000 })
       assert(made:run("go"))

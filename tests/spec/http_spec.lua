@@ -259,6 +259,29 @@ describe("agenthost.http", function()
       })
       assert.equal("TLS", code) -- another name than the certificate's
     end)
+
+    it("takes SSL_CERT_FILE for the authority, which libcurl does not look for", function()
+      if not certificate then
+        pending("no openssl command")
+        return
+      end
+      local asking = write_temporary([[
+        local http = require("agenthost.http")
+        local response, message = http.request({ url = arg[1], ca_file = arg[2] })
+        print(response and response.body or message)
+      ]])
+      local function ask(file, ...)
+        local pipe <close> = assert(io.popen(table.concat({ "SSL_CERT_FILE=" .. file,
+          sys.realpath("/proc/self/exe"), asking, tls_base .. "/x", ... }, " ")))
+        return pipe:read("a")
+      end
+      local trusted, other = ask(certificate), ask(certificate, "/dev/null")
+      local missing = ask("/nowhere.pem")
+      os.remove(asking)
+      assert.equal("/x\n", trusted)
+      assert.truthy(other:find("cannot be trusted", 1, true)) -- ca_file is stronger
+      assert.truthy(missing:find("SSL_CERT_FILE or ca_file", 1, true))
+    end)
   end)
 
   describe("stream", function()

@@ -42,12 +42,25 @@ describe("a stream of Chat Completions", function()
   end)
 
   it("keeps calls apart that come whole and look the same", function()
-    local one = '{"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"name":"read",'
-      .. '"arguments":"{}"}}]}}]}'
-    local reply = chat_reply(one, one, chunk(json.object(), "stop"), "[DONE]")
-    assert.same({ "tool_use", "tool_use" }, chat.types_of(reply.content))
-    assert.not_equal(reply.content[1].id, reply.content[2].id)
-    assert.is_nil(reply.content[1].incomplete)
+    for _, index in ipairs({ "", '"index":0,' }) do
+      local one = '{"choices":[{"index":0,"delta":{"tool_calls":[{' .. index
+        .. '"function":{"name":"read","arguments":"{}"}}]}}]}'
+      local reply = chat_reply(one, one, chunk(json.object(), "stop"), "[DONE]")
+      assert.same({ "tool_use", "tool_use" }, chat.types_of(reply.content))
+      assert.not_equal(reply.content[1].id, reply.content[2].id)
+      assert.is_nil(reply.content[1].incomplete)
+    end
+  end)
+
+  it("takes a name that is said again for the same call", function()
+    local function part(arguments)
+      return chunk({ tool_calls = { { index = 0, ["function"] = { name = "read",
+        arguments = arguments } } } })
+    end
+    local reply = chat_reply(part(""), part('{"path":{'), part('"a":1}'), part("}"), part(""),
+      chunk(json.object(), "tool_calls"), "[DONE]")
+    assert.same({ "tool_use" }, chat.types_of(reply.content))
+    assert.same({ path = { a = 1 } }, reply.content[1].input)
   end)
 end)
 

@@ -80,7 +80,9 @@ describe("a reply of the Responses API", function()
       { times = 1, thinking = "Hm.", stop_reason = "max_output_tokens" },
       { times = 1, text = "So", stop_reason = "max_output_tokens" },
       { times = 1, text = "So", stop_reason = "content_filter" },
-      { times = 1, refusal = "No." } } })
+      { times = 1, refusal = "No." },
+      { times = 1, stop_reason = "content_filter", tools = { { name = "read",
+        arguments = '{"path":"/etc"}' } } } } })
     local p = provider()
     local reply = succeed(p)
     assert.same({ {}, "max_tokens" }, { reply.content, reply.stop_reason })
@@ -88,6 +90,7 @@ describe("a reply of the Responses API", function()
     assert.equal("refusal", succeed(p).stop_reason)
     reply = succeed(p)
     assert.same({ "No.", "refusal" }, { reply.content[1].text, reply.stop_reason })
+    assert.equal("refusal", succeed(p).stop_reason) -- not tool_use: the call must not be run
   end)
 end)
 
@@ -153,6 +156,20 @@ describe("a failure of the Responses API", function()
       { "NOT_JSON", false } }) do
       local result = fail(p)
       assert.same(want, { result.code, result.details.retryable, result.details.retry_after })
+    end
+  end)
+
+  it("that no further try will mend is told at once, by its own name", function()
+    serve({ rules = {
+      { times = 1, text = "So", stop_reason = "failed",
+        error = { code = "invalid_prompt", message = "flagged" } },
+      { times = 1, text = "A long enough reply", fault = { error_event = "invalid_prompt",
+        after_events = 6 } } } })
+    local p = provider()
+    for _ = 1, 2 do
+      local result = fail(p)
+      assert.same({ "BAD_REQUEST", false }, { result.code, result.details.retryable })
+      assert.matches("broke off its reply: invalid_prompt: ", result.message, 1, true)
     end
   end)
 

@@ -262,14 +262,16 @@ describe("a stop reason", function()
       { times = 1, text = "So", stop_reason = "strange" },
       { times = 1, stop_reason = "length",
         tools = { { name = "read", arguments = '{"path":"/et' } } },
-      { times = 1, text = "", stop_reason = "stop" } } })
+      { times = 1, text = "", stop_reason = "stop" },
+      { times = 1, stop_reason = "content_filter",
+        tools = { { name = "read", arguments = '{"path":"/etc"}' } } } } })
     local p, reasons, replies = provider(), {}, {}
-    for i = 1, 6 do
+    for i = 1, 7 do
       replies[i] = succeed(p)
       reasons[i] = replies[i].stop_reason
     end
-    assert.same({ "max_tokens", "refusal", "refusal", "strange", "max_tokens", "end_turn" },
-      reasons)
+    assert.same({ "max_tokens", "refusal", "refusal", "strange", "max_tokens", "end_turn",
+      "refusal" }, reasons)
     assert.equal("No.", replies[3].content[1].text)
     assert.is_true(replies[5].content[1].incomplete)
     assert.matches("not the JSON text of an object", replies[5].content[1].problem)

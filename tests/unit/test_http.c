@@ -1011,6 +1011,44 @@ static void proxy_is_used(void **state)
     assert_true(was_sent(direct, "GET /direct HTTP/1.1\r\n"));
 }
 
+/* libcurl reads http_proxy in lower case only, and most environments have it in upper case. */
+static void upper_case_proxy_is_used(void **state)
+{
+    struct fixture *f = *state;
+    struct server *proxy = serve_with(f, answer_all, HELLO);
+    use_proxy("HTTP_PROXY", proxy);
+    start_url(f, "http://model.invalid:81/v1");
+    enum ah_http_state end = finish(f);
+    struct server *direct = serve_with(f, answer_all, HELLO);
+    start(f, direct, "/direct"); /* on this machine */
+    enum ah_http_state direct_end = finish(f);
+    setenv("no_proxy", "model.invalid", 1);
+    start_url(f, "http://model.invalid:81/v2");
+    wait_for(f, AH_HTTP_DONE);
+    unsetenv("HTTP_PROXY");
+    use_no_proxy();
+    assert_failed(f, "RESOLVE", "cannot find the address of model.invalid");
+    assert_int_equal(end, AH_HTTP_DONE);
+    assert_true(was_sent(proxy, "GET http://model.invalid:81/v1 HTTP/1.1\r\n"));
+    assert_int_equal(direct_end, AH_HTTP_DONE);
+    assert_true(was_sent(direct, "GET /direct HTTP/1.1\r\n"));
+}
+
+/* A CGI program has its caller's "Proxy:" header as HTTP_PROXY. */
+static void upper_case_proxy_of_a_cgi_program(void **state)
+{
+    struct fixture *f = *state;
+    struct server *proxy = serve_with(f, answer_all, HELLO);
+    use_proxy("HTTP_PROXY", proxy);
+    setenv("REQUEST_METHOD", "GET", 1);
+    start_url(f, "http://model.invalid:81/v1");
+    wait_for(f, AH_HTTP_DONE);
+    unsetenv("REQUEST_METHOD");
+    unsetenv("HTTP_PROXY");
+    use_no_proxy();
+    assert_failed(f, "RESOLVE", "cannot find the address of model.invalid");
+}
+
 /* A request over TLS goes through a tunnel; nothing of it is told to the proxy. */
 static void proxy_refuses_a_tunnel(void **state)
 {
@@ -1215,6 +1253,8 @@ int main(void)
         test(redirect_of_a_post),
         test(redirects_that_are_refused),
         test(proxy_is_used),
+        test(upper_case_proxy_is_used),
+        test(upper_case_proxy_of_a_cgi_program),
         test(proxy_refuses_a_tunnel),
         test(proxy_is_not_there),
         test(cancel_in_each_phase),

@@ -6,8 +6,8 @@
 ---Inside `async.run` a call that waits lets the other jobs go on; outside it blocks. When the job is
 ---cancelled the reason is raised out of the wait; a request that was waited for is then closed.
 ---Connections are kept and used again, HTTP/2 is used over TLS where the server has it, proxies come
----from the environment (http_proxy, https_proxy, no_proxy), certificates are always verified, and
----compressed answers are unpacked.
+---from the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, also in lower case; HTTP_PROXY in upper case
+---not for this machine), certificates are always verified, and compressed answers are unpacked.
 ---
 ---Durations are seconds, sizes are bytes. Wrong arguments raise an error at the caller's line. What
 ---can fail in normal use returns nil, a message and one of these codes; messages hold no header and
@@ -43,7 +43,7 @@ local http = {}
 ---@field max_body? integer  most bytes of the unpacked body, 0: no limit; default 64 MiB for request, 0 for stream
 ---@field max_headers? integer  most bytes of all headers of the answer, default 65536
 ---@field max_event? integer  most bytes of one server-sent event, default 16 MiB
----@field ca_file? string  PEM file of the certificates to trust, in place of the system's
+---@field ca_file? string  PEM file of the certificates to trust, in place of those of SSL_CERT_FILE or the system
 ---@field redirects? integer  most redirects to follow, 0 to 20; default 5 for GET and HEAD, else 0 (the 3xx is then the answer). Keys and other headers do not go along to another host
 ---@field keep? boolean  of a stream: keep the bytes of the body a second time, for kept(); default false. At most 256 MiB between two calls
 

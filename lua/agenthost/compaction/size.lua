@@ -65,6 +65,14 @@ function Size:most()
   return math.min(self.agent.max_tokens, known.max_output or math.maxinteger), known
 end
 
+-- Tokens that a reply has at least: the API refuses a limit that a budget for thinking does not fit
+-- in, and the reply needs room behind it.
+local function least(agent)
+  local thinking = agent.extra and agent.extra.thinking
+  local budget = type(thinking) == "table" and math.tointeger(thinking.budget_tokens) or 0
+  return defaults.reply.smallest + math.max(0, budget)
+end
+
 --- Tokens that the next reply may have: what the agent asks for, unless the model does not give as
 --- much, or prompt and reply together would not fit. Asks nobody.
 ---@return integer
@@ -72,7 +80,7 @@ function Size:reply()
   local options, most, known = defaults.reply, self:most()
   if known.context_window then
     local free = math.floor(known.context_window * (1 - options.margin)) - self:tokens()
-    most = math.min(most, math.max(free, options.smallest))
+    most = math.min(most, math.max(free, least(self.agent)))
   end
   return most
 end

@@ -104,13 +104,11 @@ local function end_before(pieces)
   return user_piece(pieces, i)
 end
 
--- About how many blocks lie behind piece `i`: tool calls and results, which is what there can be
--- many of.
+-- How many blocks lie behind piece `i`, or some more: what a block holds may have a type, too.
 local function blocks_behind(pieces, i)
   local count = 0
   for k = i + 1, #pieces do
-    local _, found = pieces[k].blocks:gsub('"type":"tool_', "")
-    count = count + math.max(1, found)
+    count = count + select(2, pieces[k].blocks:gsub('"type"%s*:%s*"', ""))
   end
   return count
 end

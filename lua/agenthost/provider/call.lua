@@ -74,6 +74,19 @@ local function harmless(self, headers)
   return shown
 end
 
+-- Of a request these alone are shown: what the user adds may be a secret under any name.
+local OURS <const> = {
+  accept = true, ["content-type"] = true, ["anthropic-version"] = true, ["anthropic-beta"] = true,
+}
+
+local function harmless_request(self)
+  local shown = harmless(self, self.headers)
+  for name in pairs(shown) do
+    shown[name] = OURS[name] and shown[name] or "<key>"
+  end
+  return shown
+end
+
 -- Closed at the end of a call, also when that is an error or a cancellation.
 local function new_note(self, body)
   local note = { message = "the call was given up", code = "CANCELLED" }
@@ -83,7 +96,7 @@ local function new_note(self, body)
       provider = self.name,
       model = self.model,
       url = self.errors:hide(self.url),
-      headers = harmless(self, self.headers),
+      headers = harmless_request(self),
       request = self.errors:hide(table.concat(body)),
       status = stream and stream.status,
       response_headers = stream and harmless(self, stream.headers),

@@ -18,6 +18,7 @@ local WORDS <const> = {
   request_id = "x-request-id",
   codes = {
     invalid_request_error = "BAD_REQUEST",
+    invalid_prompt = "BAD_REQUEST", -- of the Responses API, in the middle of a stream
     authentication_error = "AUTH",
     invalid_api_key = "AUTH",
     permission_error = "PERMISSION",

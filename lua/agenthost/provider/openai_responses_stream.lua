@@ -172,7 +172,8 @@ on["response.failed"] = function(_, event)
 end
 
 on["error"] = function(_, event)
-  return as_error(type(event.error) == "table" and event.error or event)
+  local err = type(event.error) == "table" and event.error
+  return as_error(err or { code = event.code, message = event.message })
 end
 
 --- Takes the data of one event. Events of unknown types are skipped.
@@ -254,7 +255,7 @@ function Accumulator:reply()
   end
   if self.incomplete == "max_output_tokens" then
     stop_reason = "max_tokens"
-  elseif self.incomplete == "content_filter" and stop_reason == "end_turn" then
+  elseif self.incomplete == "content_filter" then
     stop_reason = "refusal"
   elseif self.incomplete and stop_reason == "end_turn" then
     stop_reason = self.incomplete

@@ -99,26 +99,28 @@ end
 -- ---- tool calls --------------------------------------------------------------------------------
 
 local function is_complete(block)
-  return type(json.decode(block.arguments or json.decode(joined(block)))) == "table"
+  local last = block.arguments or block.pieces[#block.pieces] or ""
+  return last:sub(-1) == "}" -- not all of it is looked at for each piece that comes
+    and type(json.decode(block.arguments or json.decode(joined(block)))) == "table"
+end
+
+-- Whether a delta without an id begins a call of its own behind `block`, which is complete: it has
+-- a name, and where it has the index of `block`, too, arguments that would spoil those of `block`.
+local function is_next(delta, block)
+  local called = type(delta["function"]) == "table" and delta["function"] or {}
+  return filled(called.name) and not filled(delta.id)
+    and (math.type(delta.index) ~= "integer" or filled(called.arguments)
+      or type(called.arguments) == "table")
+    and is_complete(block)
 end
 
 -- The call that a delta belongs to, or nil when a new one begins. Servers leave out the index, or
 -- give all calls the same.
 function Accumulator:call_of(delta)
-  local block
-  if math.type(delta.index) == "integer" then
-    block = self.calls[delta.index]
-  else
-    block = self.last_call
-    local named = type(delta["function"]) == "table" and filled(delta["function"].name)
-    if block and named and not filled(delta.id) and is_complete(block) then
-      return nil
-    end
-  end
-  if block and filled(delta.id) and block.id and block.id ~= delta.id then
-    return nil
-  end
-  return block
+  local counted = math.type(delta.index) == "integer"
+  local block = counted and self.calls[delta.index] or not counted and self.last_call or nil
+  local other_id = block and filled(delta.id) and block.id and block.id ~= delta.id
+  return block and not other_id and not is_next(delta, block) and block or nil
 end
 
 function Accumulator:begin_call(delta)
@@ -324,7 +326,7 @@ function Accumulator:reply()
     has_calls = has_calls or block.kind == "tool_use"
   end
   local stop_reason = STOP_REASONS[self.finish_reason] or self.finish_reason
-  if has_calls and stop_reason ~= "max_tokens" then
+  if has_calls and stop_reason ~= "max_tokens" and stop_reason ~= "refusal" then
     stop_reason = "tool_use" -- whatever was said
   elseif self.refused and stop_reason == "end_turn" then
     stop_reason = "refusal"

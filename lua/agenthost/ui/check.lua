@@ -1,7 +1,7 @@
 --- `agenthost check`: what is wrong with an agent's file.
-local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local project = require("agenthost.project")
+local secrets = require("agenthost.secrets")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 local trust = require("agenthost.ui.trust")
@@ -80,7 +80,7 @@ function M.run(words)
   if not path then
     error({ usage = message }, 0)
   end
-  sys.hide_env(defaults.secret_env)
+  secrets.hide()
   os.getenv = sys.getenv -- luacheck: ignore 122
   local stdout = sys.move_stdout() or 1 -- what the files print is no finding
   local result = check.run(path)

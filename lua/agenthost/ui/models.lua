@@ -1,10 +1,10 @@
 --- `agenthost models`: what the configured providers offer, with limits and prices.
 local async = require("agenthost.async")
-local defaults = require("agenthost.defaults")
 local discover = require("agenthost.provider.discover")
 local json = require("agenthost.json")
 local models = require("agenthost.models")
 local provider = require("agenthost.provider")
+local secrets = require("agenthost.secrets")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -185,7 +185,7 @@ function M.run(words)
     sys.write_fd(help and 1 or 2, USAGE)
     return help and 0 or 2
   end
-  sys.hide_env(defaults.secret_env)
+  secrets.hide()
   local entries, answered = async.run(collect)
   if not answered then
     say(NOTHING)

@@ -1,7 +1,7 @@
 --- `agenthost test`: runs the tests of users' agents, tools and plugins.
-local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local project = require("agenthost.project")
+local secrets = require("agenthost.secrets")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 local trust = require("agenthost.ui.trust")
@@ -118,7 +118,7 @@ function M.run(words)
   end
   trust.open({ trust = opts.trust, headless = opts.tap })
   project.reload_modules()
-  sys.hide_env(defaults.secret_env)
+  secrets.hide()
   local runner = require("agenthost.testing.runner")
   local found, files, note = pcall(runner.find, opts.paths)
   if not found then
