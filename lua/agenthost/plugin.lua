@@ -135,10 +135,12 @@ end
 local function local_require(dir, env, files, confirm)
   local loaded = {}
   return function(name)
-    local path = type(name) == "string" and ("%s/%s.lua"):format(dir, (name:gsub("%.", "/")))
+    local path = type(name) == "string" and not name:find("/", 1, true)
+      and ("%s/%s.lua"):format(dir, (name:gsub("%.", "/")))
+    local missing = path and select(3, sys.stat(path)) -- what cannot be read is there
     if loaded[name] ~= nil then
       return loaded[name]
-    elseif path and not name:find("/", 1, true) and sys.stat(path) then
+    elseif path and missing ~= "ENOENT" and missing ~= "ENOTDIR" then
       local value = run_file(path, env, files, confirm)
       loaded[name] = value == nil and true or value
       return loaded[name]
