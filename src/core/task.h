@@ -87,6 +87,8 @@ struct ah_task_state {
     double started;   /* wall clock, seconds; when it was handed to ah_task_run */
     double seconds;   /* how long it has run, or ran */
     bool notify;
+    bool detached;    /* goes on when the host ends */
+    bool takes_input; /* stdin or a terminal: ah_task_write */
 };
 
 void ah_task_get_state(struct ah_task *task, struct ah_task_state *ret_state);

@@ -46,7 +46,7 @@ static int push_state(lua_State *L, struct ah_task *task)
     ah_task_get_state(task, &state);
     const char *status = ah_task_status_name(state.status);
     lua_pushstring(L, status);
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 11);
     lua_pushstring(L, status);
     lua_setfield(L, -2, "status");
     lua_pushboolean(L, state.ended);
@@ -73,6 +73,10 @@ static int push_state(lua_State *L, struct ah_task *task)
     lua_setfield(L, -2, "seconds");
     lua_pushboolean(L, state.notify);
     lua_setfield(L, -2, "notify");
+    lua_pushboolean(L, state.detached);
+    lua_setfield(L, -2, "detached");
+    lua_pushboolean(L, state.takes_input);
+    lua_setfield(L, -2, "takes_input");
     return 2;
 }
 

@@ -99,6 +99,8 @@ local Task = {}
 ---@field started number  seconds since the epoch
 ---@field seconds number  how long it has run, or ran
 ---@field notify boolean  whether its end is told by a notice
+---@field detached boolean  whether it goes on when agenthost ends
+---@field takes_input boolean  whether `task:write` feeds it: started with `stdin` or `pty`
 
 ---@return agenthost.TaskStatus status
 ---@return agenthost.TaskState state
