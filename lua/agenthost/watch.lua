@@ -7,17 +7,30 @@ local text = require("agenthost.text")
 
 local M = {}
 
+--- Whether a text contains another one, or what matches it as a Lua pattern. Plain text, which
+--- models write more often than patterns, need not be one: "[vite] ready", "listening (port 80".
+---@param s string
+---@param pattern string
+---@return boolean
+function M.contains(s, pattern)
+  if s:find(pattern, 1, true) then
+    return true
+  end
+  local ok, at = pcall(string.find, s, pattern)
+  return ok and at ~= nil
+end
+
 local function is_ready(task, ready)
   if ready.port then
     return sys.port_is_open(ready.port)
   end
-  return (task:output()):find(ready.pattern) ~= nil
+  return M.contains((task:output()), ready.pattern)
 end
 
 --- Waits until a server that was started as a task is ready.
 ---@param task agenthost.Task
 ---@param ready { port?: integer, pattern?: string } a TCP port on this machine that takes
----  connections, or a Lua pattern that the output contains
+---  connections, or what the output contains: see M.contains
 ---@param timeout number seconds
 ---@return boolean? ready nil, message, code when the task has ended ("ENDED") or time is over
 ---  ("TIMEOUT"); it goes on running then
@@ -59,7 +72,7 @@ local function matching(lines, pattern)
   local found = {}
   for _, line in ipairs(lines) do
     line = text.clean(line)
-    if line ~= "" and (not pattern or line:find(pattern)) then
+    if line ~= "" and (not pattern or M.contains(line, pattern)) then
       found[#found + 1] = line
     end
   end
@@ -69,7 +82,7 @@ end
 --- Follows the output of a task and hands over its lines (or those that match) in batches, until it
 --- ends or floods. Waits; to be run as a job of its own.
 ---@param task agenthost.Task
----@param pattern? string a Lua pattern
+---@param pattern? string what a line contains: see M.contains
 ---@param on_lines fun(lines: string[])
 ---@return boolean? done nil, message, "FLOOD" when more than defaults.watch.flood lines came within
 ---  a second

@@ -108,7 +108,7 @@ local function background_wait(seen, input, ctx)
   local deadline = sys.now() + (input.timeout or defaults.background.wait)
   local since = seen[task.id] or 0
   local function found()
-    return input.pattern and (task:output({ since = since })):find(input.pattern)
+    return input.pattern and watch.contains((task:output({ since = since })), input.pattern)
   end
   repeat
     local _, state = task:status()
@@ -123,6 +123,10 @@ end
 
 local function background_write(input, ctx)
   local task = find(ctx, input.task_id)
+  if select(2, task:status()).takes_input == false then
+    error(("task %s has no input: only a task that background_run has started with `stdin` can be "
+      .. "written to"):format(task.id), 0)
+  end
   local ok, message = task:write(input.text, { close = input.close })
   if not ok then
     error(message, 0)
@@ -184,7 +188,7 @@ local function add_starting_tools(ctx)
         type = "integer", minimum = 1, maximum = 65535, optional = true,
         description = "wait until this TCP port takes connections",
       },
-      ready_pattern = "string?: wait until the output contains this Lua pattern",
+      ready_pattern = "string?: wait until the output contains this text or Lua pattern",
       detached = "boolean?: it goes on when the host ends, without a time limit",
       stdin = {
         type = "string", enum = { "pipe", "terminal" }, optional = true,
@@ -202,7 +206,7 @@ local function add_starting_tools(ctx)
     input = {
       command = "string?",
       task_id = "string?",
-      pattern = "string?: a Lua pattern",
+      pattern = "string?: a text or a Lua pattern",
       timeout = seconds("seconds after which a command started here is ended"),
     },
     summary = function(input) return input.command or input.task_id end,
@@ -232,7 +236,7 @@ local function add_looking_tools(ctx)
       .. "pattern, but no longer than timeout. Only when there is nothing else to do.",
     input = {
       task_id = "string",
-      pattern = "string?: a Lua pattern",
+      pattern = "string?: a text or a Lua pattern",
       timeout = {
         type = "number", minimum = 1, maximum = 600, optional = true,
         description = ("seconds (%g)"):format(defaults.background.wait),
