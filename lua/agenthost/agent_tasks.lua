@@ -43,10 +43,11 @@ function Tasks:tool_context(call)
   }
 end
 
---- How much is under way that ends in a notice: tasks of this host, and background calls of tools.
+--- How much is under way that ends with this host and in a notice: tasks, and background calls of
+--- tools.
 ---@return integer
 function Tasks:owed()
-  return #self:pending_tasks() + self.tool_jobs.count
+  return #self:pending_tasks("session") + self.tool_jobs.count
 end
 
 --- Puts a notice into the agent's queue, and into the session file until it is told.
@@ -127,12 +128,14 @@ end
 
 --- Those that this host runs and that owe a notice. What has outlived an earlier host is nothing to
 --- wait for, and outlives this one, too.
+---@param lifetime? "session"|"detached" only those that end with this host, or only the others
 ---@return agenthost.Task[]
-function Tasks:pending_tasks()
+function Tasks:pending_tasks(lifetime)
   local pending = {}
   for _, one in ipairs(own_tasks(self)) do
     local _, state = one:status()
-    if not state.ended and state.notify then
+    local wanted = not lifetime or state.detached == (lifetime == "detached")
+    if not state.ended and state.notify and wanted then
       pending[#pending + 1] = one
     end
   end
