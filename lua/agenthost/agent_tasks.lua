@@ -1,6 +1,8 @@
 --- The tasks of an agent, and what its tools get in hand.
+local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local kept = require("agenthost.kept")
+local question = require("agenthost.question")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 
@@ -97,6 +99,11 @@ function Tasks:run_task(command, opts)
     error(message, 0)
   end
   self.task_ids[made.id] = true
+  if async.inside() then
+    async.spawn(question.follow, made, function(line)
+      self.queue:push({ kind = "stalled", text = line }) -- not kept: true for this moment only
+    end)
+  end
   return made
 end
 

@@ -41,6 +41,12 @@ defaults.watch = {
   bytes = 65536, -- of output that one look takes in
 }
 
+--- Background tasks that seem to wait for an answer: see question.lua.
+defaults.question = {
+  silent = 15, -- seconds without output behind a question; math.huge: nothing is told
+  line = 400, -- bytes of the last line that are looked at
+}
+
 --- Text that reaches the model, in characters.
 defaults.text = {
   result = 50000, -- of a tool's result; head and tail are kept
