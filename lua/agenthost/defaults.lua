@@ -28,6 +28,7 @@ defaults.bash = {
 defaults.background = {
   ready_timeout = 60, -- seconds that background_run waits for a server to be ready
   wait = 60, -- seconds that background_wait waits
+  settle = 0.2, -- seconds that a task gets to begin before a list shows it as queued
 }
 defaults.files = {
   max_read = 8 * 1024 * 1024, -- bytes of a file that read_file opens

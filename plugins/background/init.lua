@@ -45,14 +45,26 @@ local function background_run(input, ctx)
   return started
 end
 
+-- What was started just now may not have been taken up: it gets a moment, so that "queued" means
+-- that it waits for its turn.
+local function let_begin(tasks)
+  local deadline = sys.now() + defaults.background.settle
+  for _, task in ipairs(tasks) do
+    while task:status() == "queued" and sys.now() < deadline do
+      async.wait(task:waitable(), deadline - sys.now())
+    end
+  end
+end
+
 local function line_of(task)
   local command = task.command:gsub("%s*\n%s*", " ")
   return ("%s: [%s] %s"):format(task.id, (task:status()), command)
 end
 
 local function list(ctx)
-  local lines = {}
-  for _, task in ipairs(ctx.list_tasks()) do
+  local lines, tasks = {}, ctx.list_tasks()
+  let_begin(tasks)
+  for _, task in ipairs(tasks) do
     local _, state = task:status()
     if state.notify then
       lines[#lines + 1] = line_of(task)
@@ -71,6 +83,7 @@ end
 
 -- What a task is and what it printed since the last look.
 local function look(seen, task)
+  let_begin({ task })
   local status, state = task:status()
   local since = seen[task.id] or 0
   local printed, size = output.text(task, { since = since })
