@@ -133,6 +133,16 @@ function Tasks:find_task(id)
   return self.task_ids[id] and task.get(id) or self.earlier and self.earlier:find(id) or nil
 end
 
+--- Takes over what another agent, which is about to be closed, has started and was not told of.
+---@param other agenthost.Agent
+function Tasks:adopt(other)
+  for _, one in ipairs(own_tasks(other)) do
+    if one:set_queue(self.queue) then
+      self.task_ids[one.id] = true
+    end
+  end
+end
+
 --- Those that this host runs and that owe a notice. What has outlived an earlier host is nothing to
 --- wait for, and outlives this one, too.
 ---@param lifetime? "session"|"detached" only those that end with this host, or only the others

@@ -476,6 +476,27 @@ void ah_task_set_notify(struct ah_task *task, bool notify)
     pthread_mutex_unlock(&task->runner->lock);
 }
 
+bool ah_task_set_queue(struct ah_task *task, struct ah_queue *queue)
+{
+    struct ah_queue *before = NULL;
+    pthread_mutex_lock(&task->runner->lock);
+    bool moves = task->state.notify && task->queue != NULL && !task->told && !task->delivered;
+    if (moves) {
+        if (task->notice_seq != 0) {
+            (void)ah_queue_withdraw(task->queue, task->notice_seq);
+        }
+        before = task->queue;
+        task->queue = ah_queue_ref(queue);
+        task->notice_seq = 0;
+        if (task->state.ended) {
+            notify_locked(task);
+        }
+    }
+    pthread_mutex_unlock(&task->runner->lock);
+    ah_queue_unref(before);
+    return moves;
+}
+
 bool ah_task_acknowledge(struct ah_task *task)
 {
     pthread_mutex_lock(&task->runner->lock);

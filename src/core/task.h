@@ -111,6 +111,12 @@ bool ah_task_kill_with(struct ah_task *task, int signal, double grace, const cha
 /* Whether its end is told by a notice. Turned on after the end, the notice is pushed at once. */
 void ah_task_set_notify(struct ah_task *task, bool notify);
 
+/* Its end is told by another queue from now on; a notice that stands in the queue before goes
+ * along. False, with nothing changed, when there is nothing to tell: no notice is wanted, or it was
+ * told.
+ */
+bool ah_task_set_queue(struct ah_task *task, struct ah_queue *queue);
+
 /* The model is being told this end by other means (a tool's result): takes its notice out of the
  * queue into flight, as if it had been drained, or sees to it that none is pushed. True again when
  * it was true before. False when the task has not ended (then nothing changes) or when its notice

@@ -6,6 +6,7 @@
 #include "binding.h"
 #include "core/clock.h"
 #include "core/io.h"
+#include "queue.h"
 #include "task.h"
 
 #include <errno.h>
@@ -359,6 +360,14 @@ static int task_kill(lua_State *L)
     return 1;
 }
 
+/* task:set_queue(queue) -> moved */
+static int task_set_queue(lua_State *L)
+{
+    struct ah_task *task = check_task(L, 1);
+    lua_pushboolean(L, ah_task_set_queue(task, ah_check_queue(L, 2)));
+    return 1;
+}
+
 /* task:set_notify(flag) */
 static int task_set_notify(lua_State *L)
 {
@@ -501,6 +510,7 @@ int luaopen_agenthost_task(lua_State *L)
         {"write", task_write},
         {"kill", task_kill},
         {"set_notify", task_set_notify},
+        {"set_queue", task_set_queue},
         {"acknowledge", task_acknowledge},
         {NULL, NULL},
     };

@@ -160,6 +160,12 @@ function Task:kill(options) end
 ---@param notify boolean
 function Task:set_notify(notify) end
 
+---Its end is told by another queue from now on. A notice that is in its queue already, also in flight,
+---is pushed there anew: the queue before is done with.
+---@param queue agenthost.Queue
+---@return boolean moved  false, and nothing changes: no notice is wanted, or it was told
+function Task:set_queue(queue) end
+
 ---The end is being told by other means (a tool's result): its notice moves into flight, as if it had
 ---been drained, or is never pushed. `q:ack` notes that it is on disk, `q:requeue` puts it back.
 ---@return boolean told  false when it has not ended (nothing changes), or the notice is drained already
