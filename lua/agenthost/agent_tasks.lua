@@ -101,7 +101,8 @@ function Tasks:run_task(command, opts)
   self.task_ids[made.id] = true
   if async.inside() then
     async.spawn(question.follow, made, function(line)
-      self.queue:push({ kind = "stalled", text = line }) -- not kept: true for this moment only
+      local owner = self.closed and self.parent or self
+      owner.queue:push({ kind = "stalled", text = line }) -- not kept: true for this moment only
     end)
   end
   return made

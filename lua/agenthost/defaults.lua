@@ -14,6 +14,7 @@ defaults.task = {
     GIT_PAGER = "cat",
     MANPAGER = "cat",
     GIT_TERMINAL_PROMPT = "0",
+    GIT_EDITOR = "true", -- messages stay as they are; one that git would ask for is empty
     DEBIAN_FRONTEND = "noninteractive",
     PYTHONUNBUFFERED = "1",
     TERM = "dumb",
