@@ -41,6 +41,7 @@ defaults.watch = {
   batch = 0.2, -- lines that come within this are one notice
   flood = 100, -- lines a second; more of them stop the monitor
   bytes = 65536, -- of output that one look takes in
+  line = 1000, -- characters of a line that are told
 }
 
 --- Background tasks that seem to wait for an answer: see question.lua.
