@@ -43,6 +43,8 @@ local usage = require("agenthost.usage")
 ---@field usage agenthost.Usage tokens and cost of its model calls
 ---@field max_budget_usd? number what they may cost
 ---@field permission agenthost.Permission what its tools may do
+---@field parent? agenthost.Agent
+---@field closed? boolean
 ---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
 ---  answer; a user interface sets it. Without it what would be asked is refused
 ---@field confirm? fun(question: string): boolean asks the user for a yes or no, and waits; a user
@@ -80,9 +82,14 @@ local function end_session(self)
   end
 end
 
---- Closes what the agent holds: its plugins, its session file, its queue, its workspace.
+--- Closes what the agent holds: its plugins, its session file, its queue, its workspace. The ends
+--- of its tasks are told to its parent, if it has one.
 function Base:close()
   end_session(self)
+  if self.parent and not self.parent.closed then
+    self.parent:adopt(self)
+  end
+  self.closed = true
   release(self)
 end
 
@@ -91,7 +98,7 @@ local M = { methods = Base }
 local known <const> = {
   "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
   "base_dir", "on_notice", "instructions", "tool_choice", "permissions", "max_budget_usd",
-  "session",
+  "session", "parent",
 }
 
 --- The names of agent.new's options.
@@ -216,7 +223,7 @@ local function set_simple(self, opts)
   self.max_turns = option(opts, "max_turns", defaults.run.max_turns)
   self.max_tokens = option(opts, "max_tokens", defaults.run.max_tokens)
   self.max_budget_usd = option(opts, "max_budget_usd")
-  self.extra, self.tool_choice = opts.extra, opts.tool_choice
+  self.extra, self.tool_choice, self.parent = opts.extra, opts.tool_choice, opts.parent
   self.state_dir = overrides.state_dir
   self.made_with = opts
 end
@@ -334,7 +341,7 @@ end
 ---  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
 ---  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table,
 ---  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] },
----  max_budget_usd?: number, session?: string }
+---  max_budget_usd?: number, session?: string, parent?: agenthost.Agent }
 ---  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
 ---  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
 ---  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
@@ -342,7 +349,8 @@ end
 ---  name?, disable_parallel_tool_use? }, for any provider; permissions: see permission.lua and
 ---  permission_rules.lua; what the command line says comes first, then this, then the settings
 ---  file; deny rules of all three hold; max_budget_usd: when the calls have cost this much, runs
----  end with the code MAX_BUDGET; session: the id of one to go on with
+---  end with the code MAX_BUDGET; session: the id of one to go on with; parent: the agent for which
+---  this one works (in a tool: ctx.agent), which is told the ends of its tasks once it is closed
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   local captured = capture.current()

@@ -1,6 +1,8 @@
 --- The tasks of an agent, and what its tools get in hand.
+local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local kept = require("agenthost.kept")
+local question = require("agenthost.question")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 
@@ -43,10 +45,11 @@ function Tasks:tool_context(call)
   }
 end
 
---- How much is under way that ends in a notice: tasks of this host, and background calls of tools.
+--- How much is under way that ends with this host and in a notice: tasks, and background calls of
+--- tools.
 ---@return integer
 function Tasks:owed()
-  return #self:pending_tasks() + self.tool_jobs.count
+  return #self:pending_tasks("session") + self.tool_jobs.count
 end
 
 --- Puts a notice into the agent's queue, and into the session file until it is told.
@@ -96,6 +99,14 @@ function Tasks:run_task(command, opts)
     error(message, 0)
   end
   self.task_ids[made.id] = true
+  if async.inside() then
+    async.spawn(question.follow, made, function(line)
+      local owner = self.closed and self.parent or self
+      if not owner.closed then
+        owner.queue:push({ kind = "stalled", text = line }) -- not kept: true for this moment only
+      end
+    end)
+  end
   return made
 end
 
@@ -125,14 +136,26 @@ function Tasks:find_task(id)
   return self.task_ids[id] and task.get(id) or self.earlier and self.earlier:find(id) or nil
 end
 
+--- Takes over what another agent, which is about to be closed, has started and was not told of.
+---@param other agenthost.Agent
+function Tasks:adopt(other)
+  for _, one in ipairs(own_tasks(other)) do
+    if one:set_queue(self.queue) then
+      self.task_ids[one.id] = true
+    end
+  end
+end
+
 --- Those that this host runs and that owe a notice. What has outlived an earlier host is nothing to
 --- wait for, and outlives this one, too.
+---@param lifetime? "session"|"detached" only those that end with this host, or only the others
 ---@return agenthost.Task[]
-function Tasks:pending_tasks()
+function Tasks:pending_tasks(lifetime)
   local pending = {}
   for _, one in ipairs(own_tasks(self)) do
     local _, state = one:status()
-    if not state.ended and state.notify then
+    local wanted = not lifetime or state.detached == (lifetime == "detached")
+    if not state.ended and state.notify and wanted then
       pending[#pending + 1] = one
     end
   end

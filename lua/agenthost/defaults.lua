@@ -14,6 +14,7 @@ defaults.task = {
     GIT_PAGER = "cat",
     MANPAGER = "cat",
     GIT_TERMINAL_PROMPT = "0",
+    GIT_EDITOR = "true", -- messages stay as they are; one that git would ask for is empty
     DEBIAN_FRONTEND = "noninteractive",
     PYTHONUNBUFFERED = "1",
     TERM = "dumb",
@@ -28,6 +29,7 @@ defaults.bash = {
 defaults.background = {
   ready_timeout = 60, -- seconds that background_run waits for a server to be ready
   wait = 60, -- seconds that background_wait waits
+  settle = 0.2, -- seconds that a task gets to begin before a list shows it as queued
 }
 defaults.files = {
   max_read = 8 * 1024 * 1024, -- bytes of a file that read_file opens
@@ -39,6 +41,13 @@ defaults.watch = {
   batch = 0.2, -- lines that come within this are one notice
   flood = 100, -- lines a second; more of them stop the monitor
   bytes = 65536, -- of output that one look takes in
+  line = 1000, -- characters of a line that are told
+}
+
+--- Background tasks that seem to wait for an answer: see question.lua.
+defaults.question = {
+  silent = 15, -- seconds without output behind a question; math.huge: nothing is told
+  line = 400, -- bytes of the last line that are looked at
 }
 
 --- Text that reaches the model, in characters.

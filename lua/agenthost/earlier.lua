@@ -41,6 +41,7 @@ function Task:status()
     started = started,
     seconds = record.seconds or sys.wall() - started,
     notify = record.owed,
+    detached = record.detached,
   }
 end
 

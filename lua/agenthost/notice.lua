@@ -11,9 +11,10 @@ local M = {}
 
 local FRAME = "(An automated event of the task runner, not a message from the user.)"
 
--- Escaped, and every line after the first indented: only the core starts a line with "[".
+-- Escaped, and every line after the first indented: only the core starts a line with "[". Unicode
+-- has line breaks of its own.
 local function quote(s)
-  return (text.escape(s):gsub("\n", "\n  "))
+  return (text.escape(s):gsub("\u{2028}", "\n"):gsub("\u{2029}", "\n"):gsub("\n", "\n  "))
 end
 
 local function one_line(s)

@@ -31,7 +31,8 @@ end
 -- Head and tail of an output too long to be read whole.
 local function ends_of(task, since, size, max)
   local half = max // 2
-  local head, head_info = text.clean((task:output({ since = since, head = 4 * half, tail = 0 })))
+  local bytes = task:output({ since = since, head = 4 * half, tail = 0 })
+  local head, head_info = text.clean(bytes:sub(1, 4 * half)) -- without the line behind it
   local tail, tail_info = text.clean((task:output({ since = since, head = 0, tail = 4 * half })))
   if head_info.binary or tail_info.binary then
     return binary_line(task, size)
@@ -61,7 +62,8 @@ function M.text(task, opts)
   if size - since > 2 * window then
     return ends_of(task, since, size, max), size
   end
-  local open = open_character(bytes) -- the next look begins with it
+  local ended = select(2, task:status()).ended
+  local open = ended and 0 or open_character(bytes) -- the next look begins with it
   local clean, info = text.clean(bytes:sub(1, #bytes - open))
   size = size - open
   if info.binary then

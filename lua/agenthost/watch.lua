@@ -7,17 +7,30 @@ local text = require("agenthost.text")
 
 local M = {}
 
+--- Whether a text contains another one, or what matches it as a Lua pattern. Plain text, which
+--- models write more often than patterns, need not be one: "[vite] ready", "listening (port 80".
+---@param s string
+---@param pattern string
+---@return boolean
+function M.contains(s, pattern)
+  if s:find(pattern, 1, true) then
+    return true
+  end
+  local ok, at = pcall(string.find, s, pattern)
+  return ok and at ~= nil
+end
+
 local function is_ready(task, ready)
   if ready.port then
     return sys.port_is_open(ready.port)
   end
-  return (task:output()):find(ready.pattern) ~= nil
+  return M.contains((task:output()), ready.pattern)
 end
 
 --- Waits until a server that was started as a task is ready.
 ---@param task agenthost.Task
 ---@param ready { port?: integer, pattern?: string } a TCP port on this machine that takes
----  connections, or a Lua pattern that the output contains
+---  connections, or what the output contains: see M.contains
 ---@param timeout number seconds
 ---@return boolean? ready nil, message, code when the task has ended ("ENDED") or time is over
 ---  ("TIMEOUT"); it goes on running then
@@ -55,35 +68,55 @@ local function split_lines(bytes, ended)
   return lines, #rest
 end
 
+-- A line as it is told; nil when it is not looked for.
+local function as_told(bytes, pattern)
+  local line, info = text.clean(bytes)
+  if line == "" or pattern and not M.contains(line, pattern) then
+    return nil
+  elseif info.binary then
+    return ("[binary line: %d bytes]"):format(#bytes)
+  end
+  local cut = utf8.offset(line, defaults.watch.line + 1)
+  if not cut or cut > #line then
+    return line
+  end
+  return ("%s [... the line goes on ...]"):format(line:sub(1, cut - 1))
+end
+
 local function matching(lines, pattern)
   local found = {}
   for _, line in ipairs(lines) do
-    line = text.clean(line)
-    if line ~= "" and (not pattern or line:find(pattern)) then
-      found[#found + 1] = line
-    end
+    found[#found + 1] = as_told(line, pattern)
   end
   return found
 end
 
---- Follows the output of a task and hands over its lines (or those that match) in batches, until it
---- ends or floods. Waits; to be run as a job of its own.
+--- Follows the output of a task and hands over its lines (or those that match) in batches, until
+--- it ends or floods. Of a line the first defaults.watch.line characters are told, and it is looked
+--- for in its first defaults.watch.bytes. Waits; to be run as a job of its own.
 ---@param task agenthost.Task
----@param pattern? string a Lua pattern
+---@param pattern? string what a line contains: see M.contains
 ---@param on_lines fun(lines: string[])
 ---@return boolean? done nil, message, "FLOOD" when more than defaults.watch.flood lines came within
 ---  a second
 function M.follow(task, pattern, on_lines)
   local since, window_start, in_window = 0, sys.now(), 0
+  local inside = false -- a line whose beginning was taken without its end
   while true do
     local _, state = task:status()
     local bytes, size = task:output({ since = since, head = defaults.watch.bytes, tail = 0 })
     bytes = bytes:sub(1, defaults.watch.bytes)
     local lines, rest = split_lines(bytes, state.ended and since + #bytes >= size)
-    if #lines == 0 and #bytes == defaults.watch.bytes then
-      lines, rest = { bytes }, 0 -- a line without end
+    local endless = #lines == 0 and #bytes == defaults.watch.bytes
+    if endless then
+      lines, rest = { bytes }, 0
     end
     since = since + #bytes - rest
+    local progress = #lines > 0
+    if inside and progress then
+      table.remove(lines, 1)
+    end
+    inside = endless or inside and not progress
     local found = matching(lines, pattern)
     if sys.now() - window_start >= 1 then
       window_start, in_window = sys.now(), 0
@@ -96,7 +129,7 @@ function M.follow(task, pattern, on_lines)
     end
     if state.ended and since >= size then
       return true
-    elseif #lines == 0 or size == since then
+    elseif not progress or size == since then
       async.wait(task:waitable(), defaults.watch.batch)
     end
   end

@@ -45,14 +45,26 @@ local function background_run(input, ctx)
   return started
 end
 
+-- What was started just now may not have been taken up: it gets a moment, so that "queued" means
+-- that it waits for its turn.
+local function let_begin(tasks)
+  local deadline = sys.now() + defaults.background.settle
+  for _, task in ipairs(tasks) do
+    while task:status() == "queued" and sys.now() < deadline do
+      async.wait(task:waitable(), deadline - sys.now())
+    end
+  end
+end
+
 local function line_of(task)
   local command = task.command:gsub("%s*\n%s*", " ")
   return ("%s: [%s] %s"):format(task.id, (task:status()), command)
 end
 
 local function list(ctx)
-  local lines = {}
-  for _, task in ipairs(ctx.list_tasks()) do
+  local lines, tasks = {}, ctx.list_tasks()
+  let_begin(tasks)
+  for _, task in ipairs(tasks) do
     local _, state = task:status()
     if state.notify then
       lines[#lines + 1] = line_of(task)
@@ -71,6 +83,7 @@ end
 
 -- What a task is and what it printed since the last look.
 local function look(seen, task)
+  let_begin({ task })
   local status, state = task:status()
   local since = seen[task.id] or 0
   local printed, size = output.text(task, { since = since })
@@ -108,7 +121,7 @@ local function background_wait(seen, input, ctx)
   local deadline = sys.now() + (input.timeout or defaults.background.wait)
   local since = seen[task.id] or 0
   local function found()
-    return input.pattern and (task:output({ since = since })):find(input.pattern)
+    return input.pattern and watch.contains((task:output({ since = since })), input.pattern)
   end
   repeat
     local _, state = task:status()
@@ -123,6 +136,10 @@ end
 
 local function background_write(input, ctx)
   local task = find(ctx, input.task_id)
+  if select(2, task:status()).takes_input == false then
+    error(("task %s has no input: only a task that background_run has started with `stdin` can be "
+      .. "written to"):format(task.id), 0)
+  end
   local ok, message = task:write(input.text, { close = input.close })
   if not ok then
     error(message, 0)
@@ -184,7 +201,7 @@ local function add_starting_tools(ctx)
         type = "integer", minimum = 1, maximum = 65535, optional = true,
         description = "wait until this TCP port takes connections",
       },
-      ready_pattern = "string?: wait until the output contains this Lua pattern",
+      ready_pattern = "string?: wait until the output contains this text or Lua pattern",
       detached = "boolean?: it goes on when the host ends, without a time limit",
       stdin = {
         type = "string", enum = { "pipe", "terminal" }, optional = true,
@@ -202,7 +219,7 @@ local function add_starting_tools(ctx)
     input = {
       command = "string?",
       task_id = "string?",
-      pattern = "string?: a Lua pattern",
+      pattern = "string?: a text or a Lua pattern",
       timeout = seconds("seconds after which a command started here is ended"),
     },
     summary = function(input) return input.command or input.task_id end,
@@ -232,7 +249,7 @@ local function add_looking_tools(ctx)
       .. "pattern, but no longer than timeout. Only when there is nothing else to do.",
     input = {
       task_id = "string",
-      pattern = "string?: a Lua pattern",
+      pattern = "string?: a text or a Lua pattern",
       timeout = {
         type = "number", minimum = 1, maximum = 600, optional = true,
         description = ("seconds (%g)"):format(defaults.background.wait),

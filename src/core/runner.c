@@ -126,7 +126,7 @@ static struct ah_task *next_to_send(struct ah_runner *runner, struct ah_buf *ret
     if (found != NULL) {
         found->refs++;
         found->sent = true;
-        runner->inputs_wanted = runner->inputs_wanted || found->takes_input;
+        runner->inputs_wanted = runner->inputs_wanted || found->state.takes_input;
         found->started_ns = ah_clock_now();
         runner->queued--;
         runner->running++;

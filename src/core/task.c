@@ -176,10 +176,11 @@ static int fill_in(struct ah_task *task, const struct ah_task_options *options)
     task->label = copy_text(options->label);
     task->cwd = copy_text(options->cwd);
     task->wake_id = ah_wake_new_id(task->runner->wake);
-    task->detached = options->detached;
-    task->takes_input = options->with_stdin || options->pty;
-    task->state =
-        (struct ah_task_state){.code = -1, .started = ah_clock_wall(), .notify = options->notify};
+    task->state = (struct ah_task_state){.code = -1,
+                                         .started = ah_clock_wall(),
+                                         .notify = options->notify,
+                                         .detached = options->detached,
+                                         .takes_input = options->with_stdin || options->pty};
     task->started_ns = ah_clock_now();
     if (options->queue != NULL) {
         task->queue = ah_queue_ref(options->queue);
@@ -475,6 +476,27 @@ void ah_task_set_notify(struct ah_task *task, bool notify)
     pthread_mutex_unlock(&task->runner->lock);
 }
 
+bool ah_task_set_queue(struct ah_task *task, struct ah_queue *queue)
+{
+    struct ah_queue *before = NULL;
+    pthread_mutex_lock(&task->runner->lock);
+    bool moves = task->state.notify && task->queue != NULL && !task->told && !task->delivered;
+    if (moves) {
+        if (task->notice_seq != 0) {
+            (void)ah_queue_withdraw(task->queue, task->notice_seq);
+        }
+        before = task->queue;
+        task->queue = ah_queue_ref(queue);
+        task->notice_seq = 0;
+        if (task->state.ended) {
+            notify_locked(task);
+        }
+    }
+    pthread_mutex_unlock(&task->runner->lock);
+    ah_queue_unref(before);
+    return moves;
+}
+
 bool ah_task_acknowledge(struct ah_task *task)
 {
     pthread_mutex_lock(&task->runner->lock);
@@ -499,7 +521,7 @@ int ah_task_write(struct ah_task *task, const void *data, size_t len, bool end, 
     int rc = 0;
     size_t room = AH_LINK_FEED_MAX - task->input_waits - task->input.len;
     size_t taken = len < room ? len : room;
-    if (!task->takes_input) {
+    if (!task->state.takes_input) {
         rc = -EINVAL;
     } else if (task->state.ended || task->input_broken || task->input_ended) {
         rc = -EPIPE;

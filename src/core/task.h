@@ -87,6 +87,8 @@ struct ah_task_state {
     double started;   /* wall clock, seconds; when it was handed to ah_task_run */
     double seconds;   /* how long it has run, or ran */
     bool notify;
+    bool detached;    /* goes on when the host ends */
+    bool takes_input; /* stdin or a terminal: ah_task_write */
 };
 
 void ah_task_get_state(struct ah_task *task, struct ah_task_state *ret_state);
@@ -108,6 +110,12 @@ bool ah_task_kill_with(struct ah_task *task, int signal, double grace, const cha
 
 /* Whether its end is told by a notice. Turned on after the end, the notice is pushed at once. */
 void ah_task_set_notify(struct ah_task *task, bool notify);
+
+/* Its end is told by another queue from now on; a notice that stands in the queue before goes
+ * along. False, with nothing changed, when there is nothing to tell: no notice is wanted, or it was
+ * told.
+ */
+bool ah_task_set_queue(struct ah_task *task, struct ah_queue *queue);
 
 /* The model is being told this end by other means (a tool's result): takes its notice out of the
  * queue into flight, as if it had been drained, or sees to it that none is pushed. True again when

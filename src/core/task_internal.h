@@ -25,9 +25,7 @@ struct ah_task {
     uint64_t wake_id;
     struct ah_buf packet; /* the order; emptied when it is sent */
     bool sent;
-    char *ledger; /* path of the ledger that holds it */
-    bool detached;
-    bool takes_input;  /* stdin or a terminal */
+    char *ledger;      /* path of the ledger that holds it */
     bool input_broken; /* it does not read any more */
     bool input_ended;
     size_t input_waits;  /* bytes handed to the supervisor and not reported written */

@@ -46,7 +46,7 @@ int ah_task_note_queued_locked(struct ah_task *task)
         .cwd = task->cwd,
         .output = task->output,
         .owed = task->state.notify && task->queue != NULL,
-        .detached = task->detached,
+        .detached = task->state.detached,
     };
     return fd < 0 ? fd : ah_ledger_add_queued(fd, &queued);
 }

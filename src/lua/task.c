@@ -6,6 +6,7 @@
 #include "binding.h"
 #include "core/clock.h"
 #include "core/io.h"
+#include "queue.h"
 #include "task.h"
 
 #include <errno.h>
@@ -46,7 +47,7 @@ static int push_state(lua_State *L, struct ah_task *task)
     ah_task_get_state(task, &state);
     const char *status = ah_task_status_name(state.status);
     lua_pushstring(L, status);
-    lua_createtable(L, 0, 9);
+    lua_createtable(L, 0, 11);
     lua_pushstring(L, status);
     lua_setfield(L, -2, "status");
     lua_pushboolean(L, state.ended);
@@ -73,6 +74,10 @@ static int push_state(lua_State *L, struct ah_task *task)
     lua_setfield(L, -2, "seconds");
     lua_pushboolean(L, state.notify);
     lua_setfield(L, -2, "notify");
+    lua_pushboolean(L, state.detached);
+    lua_setfield(L, -2, "detached");
+    lua_pushboolean(L, state.takes_input);
+    lua_setfield(L, -2, "takes_input");
     return 2;
 }
 
@@ -355,6 +360,14 @@ static int task_kill(lua_State *L)
     return 1;
 }
 
+/* task:set_queue(queue) -> moved */
+static int task_set_queue(lua_State *L)
+{
+    struct ah_task *task = check_task(L, 1);
+    lua_pushboolean(L, ah_task_set_queue(task, ah_check_queue(L, 2)));
+    return 1;
+}
+
 /* task:set_notify(flag) */
 static int task_set_notify(lua_State *L)
 {
@@ -497,6 +510,7 @@ int luaopen_agenthost_task(lua_State *L)
         {"write", task_write},
         {"kill", task_kill},
         {"set_notify", task_set_notify},
+        {"set_queue", task_set_queue},
         {"acknowledge", task_acknowledge},
         {NULL, NULL},
     };

@@ -102,6 +102,15 @@ describe("the bash tool", function()
     assert.truthy(content:find("\n1\n$"), content)
   end)
 
+  it("opens no editor of the user's for git (B9)", function()
+    local content = bash("git init -q . && git -c user.name=a -c user.email=a@b commit "
+      .. "--allow-empty; git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one "
+      .. "&& git -c user.name=a -c user.email=a@b commit --amend --allow-empty", {
+      env = { EDITOR = "sh -c 'sleep 600'", VISUAL = "sh -c 'sleep 600'" }, seconds = 30 })
+    assert.truthy(content:find("Aborting commit due to empty commit message", 1, true), content)
+    assert.truthy(content:find("%[.*%x+%] one\n"), content)
+  end)
+
   it("says that a directory is missing", function()
     local content = bash("cd /nope-not-there")
     assert.truthy(content:find("/nope-not-there: No such file or directory", 1, true), content)

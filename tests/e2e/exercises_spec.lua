@@ -18,9 +18,9 @@ local function request_with_notice(requests, id)
   end
 end
 
--- The list of tasks in a request. A task that was started a moment ago may not have been taken up.
+-- The list of tasks in a request.
 local function started_list(request)
-  return (case.results(request.body)[1].content:gsub("%[queued%]", "[running]"))
+  return case.results(request.body)[1].content
 end
 
 -- The last request has the whole conversation.

@@ -314,6 +314,20 @@ describe("exit codes", function()
     assert.equal(0, result.code)
   end)
 
+  it("0 when what still runs is detached: it is neither waited for nor ended (B25)", function()
+    local command = "echo up; exec sleep 600"
+    t:script({ tools = { { name = "background_run",
+      input = { command = command, detached = true, ready_pattern = "up" } } } },
+      { text = "It serves." })
+    local result = t:run({ "-p", "x", "--wait-tasks", "30", seconds = 25 })
+    assert.same({ 0, "It serves.\n" }, { result.code, result.stdout })
+    local id, what = result.stderr:match("^agenthost: task (%x+) goes on, detached: ([^\n]+)\n$")
+    assert.equal(command, what, result.stderr)
+    local killed = t:run({ "tasks", "kill", id })
+    assert.equal(("ended task %s: %s\n"):format(id, command), killed.stdout, killed.stderr)
+    assert.same({}, t.place:wait_for_no_process())
+  end)
+
   for signal, code in pairs({ INT = 130, TERM = 143, HUP = 129 }) do
     it(code .. " on SIG" .. signal .. ": tasks are ended, the conversation is kept", function()
       t:script(

@@ -260,8 +260,10 @@ describe("the interactive agent", function()
     assert.equal(1, case.count(screen, "trying again"), screen)
   end)
 
-  it("at the end names the tasks that run, and ends them", function()
+  it("at the end names the tasks that run, and ends them but for detached ones", function()
     t:script({ tools = {
+        { name = "background_run",
+          input = { command = "touch three; exec sleep 600", detached = true } },
         { name = "background_run", input = { command = "touch one; sleep 600" } },
         { name = "background_run",
           input = { command = "trap '' TERM; touch two; setsid sleep 600 & sleep 600; wait" } } } },
@@ -271,11 +273,14 @@ describe("the interactive agent", function()
     wait_answer("Started both.")
     t:wait_for_file("one")
     t:wait_for_file("two")
+    t:wait_for_file("three")
     term:keys("C-d")
     assert.equal(0, wait_dead())
     local screen = term:screen()
     assert.truthy(screen:find("ending: task %x+ touch one; sleep 600"), screen)
     assert.truthy(screen:find("ending: task %x+ trap '' TERM; touch two"), screen)
+    local id = screen:match("goes on, detached: task (%x+) touch three; exec sleep 600\n")
+    assert.equal(0, t:run({ "tasks", "kill", id }).code, screen)
     assert.same({}, t.place:wait_for_no_process())
   end)
 

@@ -68,6 +68,17 @@ describe("agenthost.output", function()
       assert.is_true(utf8.len(shown) < 1200)
     end)
 
+    it("says once what is left out, also where progress lines hide it", function()
+      local one = ran("for i in $(seq 20000); do printf '\\rprogress %d' $i; done; echo; echo end")
+      local shown = output.text(one, { max = 1000 })
+      assert.equal(1, left_out(shown))
+      assert.matches("progress 20000\nend\n$", shown)
+    end)
+
+    it("shows half a character at the end of what has ended", function()
+      assert.same({ "ab\u{fffd}", 4 }, { output.text(ran("printf 'ab\\342\\202'")) })
+    end)
+
     it("starts at `since` also when much follows", function()
       local one = ran("echo FIRST; seq 100000")
       local shown = output.text(one, { since = 6, max = 100 })

@@ -2,6 +2,7 @@
 local agents = require("support.agents")
 local async = require("agenthost.async")
 local ledger = require("agenthost.ledger")
+local temp = require("support.temp")
 
 local FAR <const> = 30
 
@@ -26,6 +27,15 @@ describe("a task", function()
     return result.content
   end
 
+  local function close(made)
+    for i, known in ipairs(place.made) do
+      if known == made then
+        table.remove(place.made, i)
+      end
+    end
+    made:close()
+  end
+
   it("reports to the agent that started it, and to nobody else (B24)", function()
     local shown = tool(one, "background_run", { command = "true" })
     local id = shown:match("task (%x+) started")
@@ -35,6 +45,40 @@ describe("a task", function()
     assert.matches(id, (tool(one, "check_background")))
     assert.equal("No background tasks.", tool(other, "check_background"))
     assert.equal("Error: Unknown task " .. id, tool(other, "background_kill", { task_id = id }))
+  end)
+
+  it("of an agent that is closed reports to its parent, in whose hands it is then (B24)", function()
+    local helper = place:new({}, { plugins = {}, parent = one })
+    local ended = helper:run_task("echo early", { notify = true })
+    local running = helper:run_task("sleep 0.2; echo late", { notify = true })
+    local foreground = helper:run_task("true")
+    ended:wait(FAR)
+    foreground:wait(FAR)
+    close(helper)
+    assert.equal(1, one:owed())
+    running:wait(FAR)
+    local told = {}
+    for i, notice in ipairs(one.queue:drain()) do
+      told[i] = notice.task
+    end
+    assert.same({ ended.id, running.id }, told)
+    assert.is_true(one:find_task(running.id) == running)
+    assert.is_nil(one:find_task(foreground.id))
+    one.queue:ack()
+    assert.same({}, ledger.undelivered(assert(ledger.read(helper.session.dir .. "/tasks.jsonl"))))
+    temp.remove(helper.session.dir)
+  end)
+
+  it("of an agent whose parent is closed already is simply the host's", function()
+    local helper = place:new({}, { plugins = {}, parent = other })
+    local running = helper:run_task("exec sleep 60", { notify = true })
+    close(other)
+    close(helper)
+    assert.is_false(select(2, running:status()).ended)
+    running:kill({ grace = 0 })
+    running:wait(FAR)
+    temp.remove(helper.session.dir)
+    temp.remove(other.session.dir)
   end)
 
   it("is written into the session of the agent that started it (B24)", function()

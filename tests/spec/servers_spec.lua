@@ -85,6 +85,25 @@ describe("background tools", function()
       shown)
   end)
 
+  it("background_run: a ready_pattern may be plain text that is no pattern", function()
+    for _, pattern in ipairs({ "listening (port", "[dev-server] is up", "100%" }) do
+      local shown = tool("background_run", {
+        command = "echo 'listening (port 1)'; echo '[dev-server] is up: 100%'; exec sleep 60",
+        ready_pattern = pattern,
+      })
+      assert.matches(("\nReady: its output contains %q"):format(pattern), shown, 1, true)
+    end
+  end)
+
+  it("monitor: what is no pattern is looked for as it is, not an end without a word", function()
+    local lines = async.run(function()
+      call("monitor", { command = "echo no; echo 'f(x) called'; exec sleep 60", pattern = "f(x" })
+      made.queue:wait(FAR)
+      return made.queue:drain()[1].text
+    end)
+    assert.matches(": f(x) called", lines, 1, true)
+  end)
+
   it("background_write feeds a pipe and closes it", function()
     tool("background_run", { command = "cat", stdin = "pipe" })
     local one = newest()
@@ -109,7 +128,8 @@ describe("background tools", function()
   it("background_write says what was not started for it", function()
     tool("background_run", { command = "exec sleep 60" })
     local shown, is_error = tool("background_write", { task_id = newest().id, text = "x" })
-    assert.matches("started without stdin = true or pty = true", shown)
+    assert.equal(("Error: task %s has no input: only a task that background_run has started with "
+      .. "`stdin` can be written to"):format(newest().id), shown)
     assert.is_true(is_error)
   end)
 

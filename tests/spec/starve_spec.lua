@@ -264,6 +264,8 @@ describe("without memory", function()
       one:set_notify(true)
       return true
     end)
+    local q <close> = queue.new()
+    sweep(function() return not one:set_queue(q) end) -- it has none that could be replaced
     sweep(function() return one:kill({ grace = 0 }) end)
     sweep(function() return (task.wait_any({ one }, 30)) end)
     sweep(function()

@@ -527,6 +527,35 @@ describe("the notice of an end", function()
     assert.is_false(drained:acknowledge())
   end)
 
+  it("goes to another queue, before the end and after it, once", function()
+    local other <close> = require("agenthost.queue").new()
+    local slow, waits = run("exec sleep 60", { queue = q }), ended("true", { queue = q })
+    local in_flight, told = ended("true", { queue = q }), ended("true", { queue = q })
+    told:acknowledge()
+    q:drain()
+    waits:wait(FAR)
+    local late = ended("true", { queue = q })
+    for _, one in ipairs({ slow, waits, in_flight, late }) do
+      assert.is_true(one:set_queue(other))
+    end
+    assert.is_false(told:set_queue(other))
+    assert.is_false(ended("true", { queue = q, notify = false }):set_queue(other))
+    assert.is_false(ended("true"):set_queue(other))
+    slow:kill({ grace = 0 })
+    slow:wait(FAR)
+    assert.equal(0, #q)
+    local ids = {}
+    for _, notice in ipairs(other:drain()) do
+      assert.is_nil(ids[notice.task])
+      ids[notice.task] = true
+    end
+    assert.same({ [slow.id] = true, [waits.id] = true, [in_flight.id] = true,
+      [late.id] = true }, ids)
+    assert.matches("agenthost.queue expected", raised(slow.set_queue, slow, {}))
+    other:ack()
+    assert.is_false(slow:set_queue(q)) -- it was told
+  end)
+
   it("is dropped with a queue that nobody reads, and harms nothing", function()
     local gone = queue.new()
     local one = run("sleep 0.02", { queue = gone })
@@ -830,7 +859,7 @@ describe("a task handle", function()
   it("is checked", function()
     local one = run("true")
     for _, method in ipairs({ "status", "wait", "waitable", "output", "write", "kill",
-      "set_notify", "acknowledge" }) do
+      "set_notify", "set_queue", "acknowledge" }) do
       assert.matches("agenthost.task expected", raised(one[method], {}))
     end
     assert.equal("agenthost.task", getmetatable(one))

@@ -239,14 +239,20 @@ describe("watch.follow", function()
     end
   end)
 
-  it("hands over a line without end in pieces, so that its memory is bounded", function()
-    defaults.watch.bytes = 1000
-    local lines = all((follow(run("head -c 3500 /dev/zero | tr '\\0' x; echo; echo next"))))
-    assert.equal(("x"):rep(3500), table.concat(lines, "", 1, #lines - 1))
-    assert.equal("next", lines[#lines])
-    for _, line in ipairs(lines) do
-      assert.is_true(#line <= 1000)
-    end
+  it("hands over the beginning of a line without end, once, and goes on behind it", function()
+    defaults.watch.bytes, defaults.watch.line = 1000, 10
+    local lines = all((follow(run("echo first; head -c 3500 /dev/zero | tr "
+      .. "'\\0' x; echo; echo next; "
+      .. "head -c 2000 /dev/zero | tr '\\0' y"))))
+    assert.same({ "first", "xxxxxxxxxx [... the line goes on ...]", "next",
+      "yyyyyyyyyy [... the line goes on ...]" }, lines)
+  end)
+
+  it("cuts long lines between characters, and names what is binary (B18)", function()
+    defaults.watch.line = 4
+    local one = run("printf 'ääää\\näääää\\n'; printf 'a\\0\\0\\0\\1\\n'; echo end")
+    assert.same({ "ääää", "ääää [... the line goes on ...]", "[binary line: 5 bytes]", "end" },
+      all((follow(one))))
   end)
 
   it("ends with a job that is cancelled; the task goes on", function()

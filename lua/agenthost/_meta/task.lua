@@ -99,6 +99,8 @@ local Task = {}
 ---@field started number  seconds since the epoch
 ---@field seconds number  how long it has run, or ran
 ---@field notify boolean  whether its end is told by a notice
+---@field detached boolean  whether it goes on when agenthost ends
+---@field takes_input boolean  whether `task:write` feeds it: started with `stdin` or `pty`
 
 ---@return agenthost.TaskStatus status
 ---@return agenthost.TaskState state
@@ -157,6 +159,12 @@ function Task:kill(options) end
 ---Whether its end is told by a notice. Turned on after the end, the notice is pushed at once.
 ---@param notify boolean
 function Task:set_notify(notify) end
+
+---Its end is told by another queue from now on. A notice that is in its queue already, also in flight,
+---is pushed there anew: the queue before is done with.
+---@param queue agenthost.Queue
+---@return boolean moved  false, and nothing changes: no notice is wanted, or it was told
+function Task:set_queue(queue) end
 
 ---The end is being told by other means (a tool's result): its notice moves into flight, as if it had
 ---been drained, or is never pushed. `q:ack` notes that it is on disk, `q:requeue` puts it back.

@@ -12,6 +12,8 @@ local M = {}
 local real_now <const>, real_wait <const> = sys.now, reactor.wait
 local SLICE <const> = 0.05 -- seconds between looks whether a real command still runs
 
+local silence -- what defaults.question.silent was before the clock was replaced
+
 ---@class agenthost.testing.Clock
 ---@field base number
 ---@field skipped number seconds
@@ -54,6 +56,8 @@ end
 --- Replaces the clock for the rest of the test.
 ---@return agenthost.testing.Clock
 function M.fake()
+  silence = silence or defaults.question.silent
+  defaults.question.silent = math.huge -- a jump is no silence
   M.clock = M.clock or setmetatable({ base = real_now(), skipped = 0, held = {} }, Clock)
   sys.now = function() return M.clock.base + M.clock.skipped end
   return M.clock
@@ -68,6 +72,7 @@ end
 
 local function restore()
   M.clock = nil
+  defaults.question.silent, silence = silence or defaults.question.silent, nil
   sys.now, reactor.wait = real_now, real_wait
 end
 

@@ -99,7 +99,7 @@ end
 -- Ends what still runs when nobody waits for it any more, and waits until it has ended.
 function Print:stop_tasks(why)
   local agent = self.agent
-  local pending, calls = agent:pending_tasks(), agent.tool_jobs:list()
+  local pending, calls = agent:pending_tasks("session"), agent.tool_jobs:list()
   self.ending, self.stopped = true, self.stopped or #pending + #calls > 0
   for _, task in ipairs(pending) do
     say(("ended task %s at %s: %s"):format(task.id, why, one_line(task.command)))
@@ -204,10 +204,23 @@ function Print:report(result, message, code)
   end
 end
 
--- Names what ends with the program.
+-- Whether a task has been started, for which one that was made just now gets a moment.
+local function has_begun(task)
+  if task:status() == "queued" then
+    async.wait(task:waitable(), defaults.ui.leave_grace)
+  end
+  return task:status() ~= "queued"
+end
+
+-- Names what ends with the program, and what does not.
 function Print:say_goodbye()
-  for _, task in ipairs(self.broken and {} or self.agent:pending_tasks()) do
-    say(("ending task %s, which still runs: %s"):format(task.id, one_line(task.command)))
+  if self.broken then
+    return
+  end
+  for _, task in ipairs(self.agent:pending_tasks()) do
+    local goes_on = select(2, task:status()).detached and has_begun(task)
+    say((goes_on and "task %s goes on, detached: %s"
+      or "ending task %s, which still runs: %s"):format(task.id, one_line(task.command)))
   end
 end
 

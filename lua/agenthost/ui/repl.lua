@@ -31,8 +31,8 @@ Repl.__index = Repl
 
 -- ---- the agent works ---------------------------------------------------------------------------
 
-function Repl:list_tasks(what, agent)
-  for _, task in ipairs((agent or self.agent):pending_tasks()) do
+function Repl:list_tasks(what, agent, lifetime)
+  for _, task in ipairs((agent or self.agent):pending_tasks(lifetime)) do
     self.screen:dim(("%s: task %s %s"):format(what, task.id, words.shorten(task.command, 60)))
   end
 end
@@ -292,7 +292,8 @@ function M.run(agent, options)
     self:loop()
     screen:hide()
     for _, one in ipairs({ self.agent, table.unpack(self.left) }) do
-      self:list_tasks("ending", one)
+      self:list_tasks("ending", one, "session")
+      self:list_tasks("goes on, detached", one, "detached")
     end
     for _, call in ipairs(self.agent.tool_jobs:close("agenthost was left")) do
       screen:dim(("ending: %s %s"):format(call.id, call.name))
