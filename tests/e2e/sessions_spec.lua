@@ -101,7 +101,7 @@ describe("--continue", function()
     local id = list:match("(%x+)  running")
     run("tasks", "kill", id)
     run("-c", "-p", "And at last?")
-    assert.matches("%[bg:" .. id .. "%] failed: .*ended by signal 15", said())
+    assert.matches("%[bg:" .. id .. "%] killed: .*by `agenthost tasks kill`", said())
   end)
 
   it("lets the model look at a detached task of an earlier host, and end it", function()
