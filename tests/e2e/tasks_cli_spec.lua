@@ -264,7 +264,9 @@ describe("agenthost tasks", function()
     end, DEADLINE))
     assert(os.execute(("kill -KILL %d %d"):format(supervisor, running.pid)))
     running:wait(DEADLINE)
-    assert.equal("lost", listed()[1].status)
+    assert(tmux.eventually(function() -- the kernel ends the command when its parent has died
+      return listed()[1].status == "lost"
+    end, DEADLINE))
     assert.equal("its process is gone, and nobody noted its end", listed()[1].reason)
     assert.matches("has ended: lost", tasks("kill", one.id).stderr)
   end)
