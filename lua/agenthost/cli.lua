@@ -1,6 +1,7 @@
 --- The command line: flags become options of the agent.
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local fill_defaults = require("agenthost.fill_defaults")
 local options = require("agenthost.options")
 local permission = require("agenthost.permission")
 local permission_rules = require("agenthost.permission_rules")
@@ -357,10 +358,19 @@ local function say_at_the_end(event)
   end
 end
 
+-- The defaults may be the user's own file.
+local function fill()
+  local ok, problem = pcall(fill_defaults.fill, defaults)
+  if not ok then
+    error({ message = problem }, 0)
+  end
+end
+
 --- Runs the script of the command line, and the agent that it returns.
 ---@param parsed table with `path`, `model` and `session`
 ---@return integer code
 function M.run_script(parsed)
+  fill() -- once more: the project may bring its own
   secrets.hide()
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
@@ -410,6 +420,7 @@ local commands = {
 function M.main(args)
   local verbose = false
   local ok, result = xpcall(function()
+    fill()
     local problem = protect.limit_memory(sys.getenv("AGENTHOST_MEMORY"))
     if problem then
       usage("%s", problem)

@@ -1,5 +1,6 @@
---- Every bound and default in one place. To change one for yourself, copy this file to
---- ~/.config/agenthost/lua/agenthost/defaults.lua and edit it there.
+--- Every bound and default in one place. To change one for yourself, write a file
+--- ~/.config/agenthost/lua/agenthost/defaults.lua that returns what differs:
+--- `return { run = { max_turns = 50 } }`.
 local defaults = {}
 
 --- Commands. Times in seconds, sizes in bytes.

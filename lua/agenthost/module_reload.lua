@@ -4,6 +4,7 @@
 --- contents (module_swap.lua). So the next call of any function is one of the new version, also of
 --- objects that are there already; a call under way finishes with the old one.
 local defaults = require("agenthost.defaults")
+local fill_defaults = require("agenthost.fill_defaults")
 local module_swap = require("agenthost.module_swap")
 local places = require("agenthost.places")
 local plugin = require("agenthost.plugin")
@@ -109,24 +110,18 @@ end
 
 -- ---- one in place of the other -----------------------------------------------------------------
 
--- Raises unless a new version has all that others may use of the one that runs; of tables of
--- values, such as the defaults, each value.
-local function check_shape(name, old, new, depth)
+-- Raises unless a new version has all that others may use of the one that runs.
+local function check_shape(name, old, new)
   if type(new) ~= "table" then
     error(("it has to return a table, it returned a %s"):format(type(new)), 0)
   end
   for key, value in pairs(old) do
-    local other, full = new[key], name .. "." .. tostring(key)
-    if type(value) ~= type(other) then
-      error(("%s: expected a %s, as in the version that runs; got a %s"):format(full, type(value),
-        type(other)), 0)
-    elseif depth > 1 and type(value) == "table" and #value == 0 then
-      check_shape(full, value, other, depth - 1)
+    if type(value) ~= type(new[key]) then
+      error(("%s.%s: expected a %s, as in the version that runs; got a %s"):format(name,
+        tostring(key), type(value), type(new[key])), 0)
     end
   end
 end
-
-local DEPTH <const> = { ["agenthost.defaults"] = 2 } -- of tables that are compared; else 1
 
 --- Loads a new version of a module and puts it in place of the one that runs.
 ---@param change table of `look`
@@ -154,7 +149,10 @@ function Modules:load(change, moved, before)
   end
   local new = protect.run(change.path, chunk, change.name, change.path)
   env.require = nil -- from now on the usual one
-  local ok, problem = pcall(check_shape, change.name, old, new, DEPTH[change.name] or 1)
+  if change.name == "agenthost.defaults" then
+    fill_defaults.fill(new, change.path)
+  end
+  local ok, problem = pcall(check_shape, change.name, old, new)
   if not ok then
     error(change.path .. ": " .. problem, 0)
   end

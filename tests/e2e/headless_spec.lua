@@ -629,3 +629,24 @@ describe("an agent script", function()
     assert.is_true(results[7].is_error)
   end)
 end)
+
+describe("defaults of the user's own", function()
+  local function write(text)
+    t.place:write(t.place.config .. "/agenthost/lua/agenthost/defaults.lua", text)
+  end
+
+  it("may say only what differs", function()
+    write("return { run = { max_turns = 1 } }")
+    t:script({ tools = { { name = "bash", input = { command = "true" } } } }, { text = "Done." })
+    local result = t:run({ "-p", "x", "--output-format", "json" })
+    assert.equal("error_max_turns", case.objects(result.stdout)[1].subtype)
+  end)
+
+  it("are refused in one line where a value is of another kind", function()
+    write("return { run = { max_turns = 'many' } }")
+    local result = t:run({ "-p", "x" })
+    assert.equal(1, result.code)
+    assert.matches("^agenthost: %S*/defaults.lua: run.max_turns: expected a number, got 'many'\n$",
+      result.stderr)
+  end)
+end)

@@ -230,13 +230,21 @@ describe("a copy of ours in the user's folder", function()
       assert.equal(200, made.max_turns)
     end)
 
-    it("is refused when a value is missing or of another kind; the old ones go on", function()
+    it("may hold only what differs", function()
+      local made = new({})
+      temp.write(lua .. "/agenthost/defaults.lua", "return { run = { max_turns = 3 } }")
+      async.run(refresh, made)
+      assert.same({ 3, 600 }, { made.max_turns, defaults.bash.timeout })
+      async.run(take_away, made)
+      assert.equal(200, made.max_turns)
+    end)
+
+    it("is refused when a value is of another kind; the old ones go on", function()
       local made = new({})
       for _, case in ipairs({
-        { "timeout = 600,", "", "defaults%.bash%.timeout: expected a number, as in the version "
-          .. "that runs; got a nil" },
-        { "max_turns = 200", "max_turns = 'x'", "defaults%.run%.max_turns: expected a number" },
-        { "defaults%.bash = {", "defaults.bush = {", "defaults%.bash: expected a table" },
+        { "timeout = 600,", "timeout = {},", "bash%.timeout: expected a number, got a table" },
+        { "max_turns = 200", "max_turns = 'x'", "run%.max_turns: expected a number, got 'x'" },
+        { "return defaults", "return 5", "has to return a table, it returned 5" },
       }) do
         with(case)
         assert.matches("^not reloaded: .*" .. case[3], async.run(refresh, made)[1])
