@@ -9,7 +9,7 @@
 --- Values are plain (also over several indented lines), "quoted", 'quoted' or blocks (`|`, `>`).
 --- What is nested below a key (`metadata:`) is passed over. The rest is an error with its line.
 local defaults = require("agenthost.defaults")
-local shorten = require("agenthost.ui.words").shorten
+local shorten = require("agenthost.words").shorten
 
 local M = {}
 

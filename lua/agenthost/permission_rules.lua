@@ -7,7 +7,7 @@
 local path = require("agenthost.permission_path")
 local shell_check = require("agenthost.shell_check")
 local shell_commands = require("agenthost.shell_commands")
-local shorten = require("agenthost.ui.words").shorten
+local shorten = require("agenthost.words").shorten
 
 ---@class agenthost.PermissionRule
 ---@field text string as it was written

@@ -8,7 +8,7 @@ local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local schema_shape = require("agenthost.schema_shape")
-local shorten = require("agenthost.ui.words").shorten
+local shorten = require("agenthost.words").shorten
 
 local M = {}
 

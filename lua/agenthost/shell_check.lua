@@ -4,7 +4,7 @@
 local defaults = require("agenthost.defaults")
 local shell_commands = require("agenthost.shell_commands")
 local shell_programs = require("agenthost.shell_programs")
-local shorten = require("agenthost.ui.words").shorten
+local shorten = require("agenthost.words").shorten
 
 local M = {}
 

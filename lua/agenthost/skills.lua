@@ -11,7 +11,7 @@ local instructions = require("agenthost.instructions")
 local places = require("agenthost.places")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
-local shorten = require("agenthost.ui.words").shorten
+local shorten = require("agenthost.words").shorten
 
 local M = {}
 

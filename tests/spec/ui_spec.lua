@@ -6,7 +6,7 @@ local sys = require("agenthost.sys")
 local temp = require("support.temp")
 local text = require("agenthost.text")
 local timeline = require("agenthost.ui.timeline")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 describe("words", function()
   it("shorten to columns, not to characters", function()

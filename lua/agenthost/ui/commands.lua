@@ -10,7 +10,7 @@ local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 local timeline = require("agenthost.ui.timeline")
 local tool_jobs = require("agenthost.tool_jobs")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 local M = {}
 

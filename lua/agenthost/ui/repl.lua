@@ -14,7 +14,7 @@ local status = require("agenthost.ui.status")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 local typed = require("agenthost.ui.typed")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 local M = {}
 

@@ -3,7 +3,7 @@ local compaction = require("agenthost.compaction")
 local defaults = require("agenthost.defaults")
 local output = require("agenthost.output")
 local text = require("agenthost.text")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 local M = {}
 

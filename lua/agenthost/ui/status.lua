@@ -3,7 +3,7 @@
 local async = require("agenthost.async")
 local sys = require("agenthost.sys")
 local usage = require("agenthost.usage")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 local M = {}
 

@@ -1,6 +1,6 @@
 --- Tasks as a picture: one row a task, bars against time.
 local sys = require("agenthost.sys")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 local M = {}
 

@@ -9,7 +9,7 @@ local edit = require("agenthost.ui.edit")
 local output = require("agenthost.output")
 local reactor = require("agenthost.reactor")
 local text = require("agenthost.text")
-local words = require("agenthost.ui.words")
+local words = require("agenthost.words")
 
 local LEAVE <const> = { exit = true, q = true, quit = true }
 local STOPPED <const> = setmetatable({}, { __tostring = function() return "stopped" end })
