@@ -47,11 +47,14 @@ end
 function show.tool_end(repl, event)
   local call, screen = event.call, repl.screen
   repl.last_call = call
-  local head = ("%s %s "):format(call.is_error and "✗" or "✓",
+  local line = ("%s %s"):format(call.is_error and "✗" or "✓",
     words.shorten(call.name, screen.width() // 2))
   local tail = (" (%s)"):format(words.duration(call.seconds))
-  local room = screen.width() - utf8.len(head .. tail)
-  screen:dim(head .. words.shorten(call.summary or "", room) .. tail)
+  if call.summary and call.summary ~= "" then
+    local room = screen.width() - utf8.len(line .. tail) - 1
+    line = line .. " " .. words.shorten(call.summary, room)
+  end
+  screen:dim(line .. tail)
 end
 
 local function notice_line(notice, columns)
