@@ -168,15 +168,14 @@ static int take_scan(struct proc_scan *scan)
 
 void proc_scan_clear(struct proc_scan *scan)
 {
-    if (scan->environment == NULL) {
-        return;
-    }
     for (size_t i = 0; i < scan->count; i++) {
         free(scan->list[i].marker);
     }
     free(scan->list);
+    if (scan->environment != NULL) { /* else nothing was taken, and the descriptor is none */
+        ah_io_close(&scan->proc_fd);
+    }
     free(scan->environment);
-    ah_io_close(&scan->proc_fd);
     *scan = (struct proc_scan){0};
 }
 
