@@ -2,19 +2,20 @@
 --- of shell_commands.lua, which says what it is for.
 local M = {}
 
+-- Whether the words of a command so far are plain; each is looked at once.
+local function are_plain(words)
+  for i = (words.looked or 0) + 1, #words do
+    words.odd = words.odd or not words[i].literal or words[i].text:find("[%[{]") ~= nil
+  end
+  words.looked = #words
+  return not words.odd
+end
+
 -- `<<` is a shift in arithmetic, and where that stands is not told from here: only behind plain
 -- words is it surely the beginning of a here-document.
 local function is_surely_one(reader, target)
-  if reader.depth > 0 or not target.literal or target.open or not target.text:find("^[%a_][%w_]*$")
-  then
-    return false
-  end
-  for _, word in ipairs(reader.words) do
-    if not word.literal or word.text:find("[%[{]") then
-      return false
-    end
-  end
-  return true
+  return reader.depth == 0 and target.literal and not target.open
+    and target.text:find("^[%a_][%w_]*$") ~= nil and are_plain(reader.words)
 end
 
 --- A here-document begins with the next line.

@@ -1,5 +1,6 @@
--- Inputs that the fuzzers (tests/fuzz) found to take far longer than their length. They held the
--- host for many seconds. None of them takes one now; the guard stops what takes 30.
+-- Inputs that took far longer than their length, found by the fuzzers (tests/fuzz) and by reading
+-- with them in mind. They held the host for many seconds. None of them takes one now; the guard
+-- stops what takes 30.
 local defaults = require("agenthost.defaults")
 local front_matter = require("agenthost.front_matter")
 local path = require("agenthost.permission_path")
@@ -36,6 +37,7 @@ local CASES <const> = {
   ["a long name of a program that ends in a slash"] = command(("a"):rep(60000) .. "/ b"),
   ["many unclosed ${"] = command(("${"):rep(32000)),
   ["many here-documents without an end"] = command(("a <<E\n"):rep(10000)),
+  ["many here-documents of one command"] = command("`" .. ("/ a<<m "):rep(9000) .. "`"),
   ["wrappers inside one another around many words"] = command(("env $("):rep(15)
     .. ("a "):rep(30000) .. (")"):rep(15)),
   ["many words in front of a command"] = command(("if "):rep(21000)),
