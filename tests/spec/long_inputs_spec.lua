@@ -1,6 +1,6 @@
 -- Inputs that took far longer than their length, found by the fuzzers (tests/fuzz) and by reading
 -- with them in mind. They held the host for many seconds. None of them takes one now; the guard
--- stops what takes 30.
+-- stops what takes 10.
 local defaults = require("agenthost.defaults")
 local front_matter = require("agenthost.front_matter")
 local path = require("agenthost.permission_path")
@@ -71,7 +71,7 @@ describe("an input that once took very long:", function()
   local seconds
 
   before_each(function()
-    seconds, defaults.guard.seconds = defaults.guard.seconds, 30
+    seconds, defaults.guard.seconds = defaults.guard.seconds, 10
   end)
 
   after_each(function()
