@@ -408,6 +408,57 @@ describe("a version of a plugin", function()
     assert.same({}, made.tools:names())
   end)
 
+  -- Reloads in a run what `change` writes; the user stops that while the old version is torn down.
+  local function interrupt_reload(made, change)
+    return async.run(function()
+      made:start()
+      async.sleep(0)
+      change()
+      local job = async.spawn(function() return select(3, made:run("once more")) end)
+      repeat
+        async.sleep(0.01)
+      until #log > 0
+      assert.is_true(made:interrupt())
+      return job:wait()
+    end)
+  end
+
+  it("is there as a whole when the user stops what the one before it has spawned", function()
+    write([[ctx.spawn(function()
+      pcall(require("agenthost.async").sleep, 1000)
+      lifecycle_log("cancelled")
+      pcall(require("agenthost.async").sleep, 1000)
+    end)]])
+    write("", nil, "q.lua")
+    local made = new({ "./p.lua", "./q.lua" })
+    assert.equal("INTERRUPTED", interrupt_reload(made, function()
+      write('ctx.tool({ name = "new", description = "d", run = print })')
+      write('ctx.tool({ name = "q_new", description = "d", run = print })', nil, "q.lua")
+    end))
+    assert.equal(0, made.provider.calls)
+    assert.same({ "new", "q_new" }, made.tools:names())
+    for _, record in ipairs(made.plugins.records) do
+      assert.is_true(record.live and not record.dead)
+    end
+    assert.matches("does not end; it was left behind %(cancelled by the user%)$", warnings(made)[1])
+  end)
+
+  it("is there when the user stops the teardown of the one before it, and no call is made",
+    function()
+      write("", [[teardown = function()
+        lifecycle_log("teardown")
+        require("agenthost.async").sleep(1000)
+      end]])
+      local made = new()
+      assert.equal("INTERRUPTED", interrupt_reload(made, function()
+        write('ctx.tool({ name = "new", description = "d", run = print })')
+      end))
+      assert.equal(0, made.provider.calls)
+      assert.same({ "new" }, made.tools:names())
+      assert.same({ ("plugin %s/p.lua: its teardown was stopped: cancelled by the user"):format(
+        base) }, warnings(made))
+    end)
+
   it("keeps what could not be written until it can, and says so once", function()
     write('ctx.on("idle", function() ctx.state.n = (ctx.state.n or 0) + 1 end)')
     local made = new()
