@@ -35,6 +35,12 @@ local function provider(value)
   end
 end
 
+local function parent(value)
+  if type(value) ~= "table" or type(value.adopt) ~= "function" then
+    return "an agent (in a tool: ctx.agent)"
+  end
+end
+
 -- What each has to be, when it is not; nil when it is.
 local CHECKS <const> = {
   model = of_type("string", 'a text such as "anthropic/<id>" (a table goes into `provider`)'),
@@ -48,6 +54,7 @@ local CHECKS <const> = {
   max_turns = count,
   max_tokens = count,
   tool_choice = tool_choice,
+  parent = parent,
 }
 
 --- Raises one line unless every option has the right shape.
