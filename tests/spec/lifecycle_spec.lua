@@ -497,6 +497,23 @@ describe("a version of a plugin", function()
     assert.equal('{"a":"by hand","b":2}', sys.read_file(path))
   end)
 
+  it("remembers what it does in another agent of the host, too", function()
+    write([[ctx.command({ name = "set", help = "h", run = function(_, key)
+      ctx.state[key] = true
+      return ""
+    end })
+    ctx.command({ name = "get", help = "h", run = function(_, key)
+      return tostring(ctx.state[key])
+    end })]])
+    local one, helper = new(), new()
+    assert.equal("nil", helper.commands[2].run(nil, "one"))
+    one.commands[1].run(nil, "one")
+    helper.commands[1].run(nil, "helper")
+    assert.equal("true", helper.commands[2].run(nil, "one"))
+    assert.equal("true", one.commands[2].run(nil, "helper"))
+    assert.equal('{"helper":true,"one":true}', sys.read_file(path))
+  end)
+
   it("with the name of another plugin shares what that remembers, and that is told once", function()
     write('ctx.on("idle", function() ctx.state.p = true end)')
     write('ctx.on("idle", function() ctx.state.q = true end)', nil, "q.lua")
