@@ -34,11 +34,17 @@ local M = {}
 ---@param agent agenthost.Agent
 ---@return agenthost.Reload
 function M.new(agent)
-  local self = setmetatable({ agent = agent, refused = {}, edited = {}, edits = 0, commands = {},
-    modules = module_reload.new() }, Reload)
+  local self = setmetatable({ refused = {}, modules = module_reload.new() }, Reload)
   local ok, content = pcall(prompt.read, "system.md")
   self.prompt = ok and content
+  self:move(agent)
   return self
+end
+
+--- It goes on with another agent. What the model has written belongs to the conversation of before.
+---@param agent agenthost.Agent
+function Reload:move(agent)
+  self.agent, self.edited, self.edits, self.commands = agent, {}, 0, {}
 end
 
 --- Follows the script that has made the agent.

@@ -288,6 +288,21 @@ describe("another session", function()
     end)
   end)
 
+  it("is not told of files that the model has written in the one before", function()
+    local path = temp.write(place.cwd .. "/p.lua", "return { setup = function() end }")
+    local edit = { name = "edit", description = "d", input = { path = "string" },
+      permission = "edit", run = function() return "done" end }
+    local made = place:new({ reply(agents.call("edit", { path = path })), reply("Done.") },
+      { plugins = { path }, tools = { edit } })
+    async.run(function()
+      assert(made:run("go"))
+      local other = assert(switch(made))
+      temp.write(path, "oops")
+      assert.equal(1, #other.reloader:refresh())
+      assert.equal(0, other.inbox:waiting())
+    end)
+  end)
+
   it("says what was not kept when there is no session to keep it in", function()
     local made = place:new({}, { on_notice = "hold" })
     async.run(function()
