@@ -13,6 +13,10 @@ local function of_type(wanted, words)
   end
 end
 
+local function list(value)
+  return (type(value) ~= "table" or #value == 0 and next(value) ~= nil) and "a list" or nil
+end
+
 local function count(value)
   return (math.type(value) == nil or value < 1 or value ~= value) and "a number from 1 on" or nil
 end
@@ -53,6 +57,8 @@ local CHECKS <const> = {
   permissions = of_type("table", "a table with mode, allow, deny, ask"),
   max_turns = count,
   max_tokens = count,
+  plugins = list,
+  tools = list,
   tool_choice = tool_choice,
   parent = parent,
 }
