@@ -451,11 +451,21 @@ describe("selfext", function()
     write("greet.lua", "--[[ made by create_tool ]] error('must not run')")
     local made = new()
     assert.same({ "bash", "create_tool" }, made.tools:names())
-    assert.same({ ("the tools that create_tool has made are not loaded: %s/.agenthost has changed "
-      .. "since you trusted it; look at it, then use --trust-project"):format(place.cwd) },
-      made.notes)
+    assert.same({ ("tools that create_tool has made are not loaded (plugins/greet.lua): "
+      .. "%s/.agenthost has changed since you trusted it; look at it, then use --trust-project")
+      :format(place.cwd) }, made.notes)
     places.untrusted = place.cwd .. "/.agenthost" -- agenthost has said it already
     assert.same({}, new().notes)
+  end)
+
+  it("keeps what has not changed when all is reloaded beside a made tool that has", function()
+    local made = new()
+    create(made, "greet")
+    create(made, "wave")
+    write("greet.lua", "--[[ made by create_tool ]] error('must not run')")
+    async.run(function() made.reloader:refresh({ asked = true, all = true }) end)
+    assert.same({ "bash", "create_tool", "wave" }, made.tools:names())
+    assert.equal("one", (use(made, "wave")))
   end)
 
   it("uses the folder of the repository where there is code already", function()
