@@ -329,6 +329,23 @@ function M.admit(path, content, confirm)
     .. "--trust-project"), 0)
 end
 
+--- Asks once for all that has changed, also for what is new or gone. After a no `admit` refuses it.
+---@param confirm? fun(question: string): boolean as for `admit`
+function M.review(confirm)
+  local code = places.project and read_code(places.project)
+  local files = code and code.hash and changed_files(code) or {}
+  if #files == 0 then
+    return
+  elseif ask_anew(code, confirm) then
+    M.remember(code, true)
+    return
+  end
+  places.project_refused = places.project_refused or {}
+  for _, name in ipairs(confirm and files or {}) do
+    places.project_refused[name] = code.contents[name]
+  end
+end
+
 --- The user wants to be asked once more what they have said no to.
 function M.ask_again()
   places.project_refused = nil

@@ -344,6 +344,9 @@ function Reload:refresh(opts)
   if opts.asked then
     project.ask_again()
   end
+  if opts.all then
+    self:alone(function() project.review(self.agent.confirm) end)
+  end
   local changes = self:look(opts.asked or opts.all, opts.all)
   if #changes == 0 then
     return lines

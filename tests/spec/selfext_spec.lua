@@ -468,6 +468,32 @@ describe("selfext", function()
     assert.equal("one", (use(made, "wave")))
   end)
 
+  it("is asked for once when all is reloaded after a change, and a file that is gone is no tool",
+    function()
+      local made, asked, answer = new(), {}, false
+      made.confirm = function(question)
+        asked[#asked + 1] = question
+        return answer
+      end
+      for _, name in ipairs({ "greet", "wave", "nod" }) do
+        create(made, name)
+      end
+      os.remove(path("nod.lua"))
+      write("greet.lua", "--[[ made by create_tool ]] " .. code_of("greet", "two"))
+      local function reload()
+        async.run(function() made.reloader:refresh({ asked = true, all = true }) end)
+        return made.tools:names()
+      end
+      assert.same({ "bash", "create_tool", "wave" }, reload())
+      assert.equal(1, #asked)
+      assert.matches("asked:\n  plugins/greet.lua\n  plugins/nod.lua %(gone%)\n", asked[1])
+      answer = true
+      assert.same({ "bash", "create_tool", "greet", "wave" }, reload())
+      assert.equal("two", (use(made, "greet")))
+      assert.equal(2, #asked)
+      assert.is_true(is_trusted())
+    end)
+
   it("uses the folder of the repository where there is code already", function()
     assert(sys.mkdir_private(place.cwd .. "/.git"))
     assert(sys.mkdir_private(place.cwd .. "/sub"))
