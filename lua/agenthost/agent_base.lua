@@ -150,16 +150,8 @@ local function check_budget(self, its_provider, budget)
   end
 end
 
-local function check_list(name, value)
-  if value ~= nil and (type(value) ~= "table" or #value == 0 and next(value) ~= nil) then
-    error(name .. ": expected a list", 0)
-  end
-end
-
 -- Sets up plugins beside those that are live.
 local function prepare_plugins(self, opts, base_dir, is_stale)
-  check_list("plugins", opts.plugins)
-  check_list("tools", opts.tools)
   return self.plugins:prepare({ specs = opts.plugins or {}, tools = opts.tools,
     base_dir = base_dir }, is_stale)
 end
@@ -424,7 +416,7 @@ function Base:switch_session(id)
   made.plugins:move(made)
   take_plugins(self, plugins.new(self))
   made.reloader = self.reloader
-  made.reloader.agent = made
+  made.reloader:move(made)
   return setmetatable(made, getmetatable(self))
 end
 

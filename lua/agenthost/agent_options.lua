@@ -13,6 +13,10 @@ local function of_type(wanted, words)
   end
 end
 
+local function list(value)
+  return (type(value) ~= "table" or #value == 0 and next(value) ~= nil) and "a list" or nil
+end
+
 local function count(value)
   return (math.type(value) == nil or value < 1 or value ~= value) and "a number from 1 on" or nil
 end
@@ -35,6 +39,12 @@ local function provider(value)
   end
 end
 
+local function parent(value)
+  if type(value) ~= "table" or type(value.adopt) ~= "function" then
+    return "an agent (in a tool: ctx.agent)"
+  end
+end
+
 -- What each has to be, when it is not; nil when it is.
 local CHECKS <const> = {
   model = of_type("string", 'a text such as "anthropic/<id>" (a table goes into `provider`)'),
@@ -47,7 +57,10 @@ local CHECKS <const> = {
   permissions = of_type("table", "a table with mode, allow, deny, ask"),
   max_turns = count,
   max_tokens = count,
+  plugins = list,
+  tools = list,
   tool_choice = tool_choice,
+  parent = parent,
 }
 
 --- Raises one line unless every option has the right shape.

@@ -261,7 +261,8 @@ function Run:refresh()
   if #self.reloader:look() == 0 then
     return true
   end
-  return (self:interruptible(function() self.reloader:refresh() end))
+  local ok = self:interruptible(function() self.reloader:refresh() end)
+  return ok and not self.interrupted -- a reload that was past stopping has ended all the same
 end
 
 function Run:emit(event)

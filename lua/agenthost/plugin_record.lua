@@ -468,21 +468,26 @@ function Record:go_live()
   end
 end
 
--- Waits, within a bound, until the jobs that were cancelled have ended.
+-- Waits, within a bound, until the jobs that were cancelled have ended. Returns why it waits no
+-- longer when one has not: that the wait is cancelled, too, for a plugin goes all the same.
 local function wait_for(jobs)
-  local deadline = sys.now() + defaults.plugin.teardown
+  local bound = defaults.plugin.teardown
+  local deadline, why = sys.now() + bound, ("after %g s (defaults.plugin.teardown)"):format(bound)
   for _, job in ipairs(jobs) do
     while not job.done and sys.now() < deadline do
-      async.wait_any({ job }, deadline - sys.now())
+      local ok, err = pcall(async.wait_any, { job }, deadline - sys.now())
+      if not ok then
+        deadline, why = 0, ("(%s)"):format(tostring(err))
+      end
     end
     if not job.done then
-      return false
+      return why
     end
   end
-  return true
 end
 
---- Takes away all that it owns. A call under way finishes with the code it started with.
+--- Takes away all that it owns. A call under way finishes with the code it started with. Raises
+--- nothing, also when a wait in it is cancelled: there is no way back.
 function Record:tear_down()
   if self.dead then
     return
@@ -490,7 +495,8 @@ function Record:tear_down()
   if self.definition.teardown then
     local ok, err = self:in_time("teardown", self.call, self, "teardown", self.definition.teardown)
     if not ok then
-      self.host.warn(tostring(err))
+      self.host.warn(async.is_cancellation(err) and ("plugin %s: its teardown was stopped: %s")
+        :format(self.definition.source, tostring(err)) or tostring(err))
     end
   end
   if self.state_before then
@@ -506,9 +512,10 @@ function Record:tear_down()
     job:cancel(UNLOADED)
     jobs[#jobs + 1] = job
   end
-  if async.inside() and not wait_for(jobs) then
-    self.host.warn(("plugin %s: what it has spawned does not end; it was left behind after %g s "
-      .. "(defaults.plugin.teardown)"):format(self.definition.name, defaults.plugin.teardown))
+  local left = async.inside() and wait_for(jobs)
+  if left then
+    self.host.warn(("plugin %s: what it has spawned does not end; it was left behind %s"):format(
+      self.definition.name, left))
   end
   self.tools, self.commands, self.handlers = {}, {}, {}
   self.prompts, self.timers, self.jobs = {}, {}, {}

@@ -1,7 +1,7 @@
 --- What a plugin remembers from run to run (`ctx.state`): a small table, kept as JSON in
 --- $XDG_STATE_HOME/agenthost/plugins/<name>.json. Within a host all versions of a plugin have the
---- same table, so that what the old one writes last is there for the new one. Two hosts that run at
---- once share the file: the one that writes last is right.
+--- same table, whichever agent they are of, so that what one writes last is there for the others.
+--- Two hosts that run at once share the file: the one that writes last is right.
 local defaults = require("agenthost.defaults")
 local json = require("agenthost.json")
 local sys = require("agenthost.sys")
@@ -14,6 +14,9 @@ local State = {}
 State.__index = State
 
 local M = {}
+
+-- Path -> the state that somebody has in hand.
+local opened = setmetatable({}, { __mode = "v", __name = "what is open" })
 
 local function path_of(name, dir)
   if not name:find("^[%w_-][%w_.-]*$") or #name > 100 then
@@ -45,7 +48,8 @@ local function read(path)
   return content
 end
 
---- The state of the plugin `name`; empty when there is none yet.
+--- The state of the plugin `name`; empty when there is none yet. One that somebody has open is the
+--- same.
 ---@param name string
 ---@param dir? string|false another directory, for tests; false: it is in memory only
 ---@return agenthost.PluginState state raises when it cannot be read
@@ -55,9 +59,12 @@ function M.open(name, dir)
     return setmetatable({ value = {}, owners = owners }, State)
   end
   local path = path_of(name, dir)
-  local content = read(path)
-  local value = content and decode(path, content) or {}
-  return setmetatable({ path = path, value = value, written = content, owners = owners }, State)
+  if not opened[path] then
+    local content = read(path)
+    opened[path] = setmetatable({ path = path, written = content, owners = owners,
+      value = content and decode(path, content) or {} }, State)
+  end
+  return opened[path]
 end
 
 -- Puts other content into the table that plugins have in hand.

@@ -74,12 +74,9 @@ end
 function Plugins:state_of(record)
   local definition = record.definition
   local state = self.states[definition.name]
-  if state then
-    state:catch_up()
-  else
-    state = plugin_state.open(definition.name, self.agent.state_dir)
-    self.states[definition.name] = state
-  end
+    or plugin_state.open(definition.name, self.agent.state_dir)
+  self.states[definition.name] = state
+  state:catch_up()
   for other in pairs(state.owners) do
     if not other.dead and other ~= record.replaces and not state.shared
       and other.definition.source ~= definition.source then

@@ -163,11 +163,15 @@ function M.forget(code)
   end
 end
 
---- Whether the user has said yes (true) or no (false) to exactly this; nil: neither.
+--- Whether the user has said yes (true) or no (false) to exactly this, or with --trust-project yes
+--- to whatever comes; nil: neither.
 ---@param code agenthost.ProjectCode
 ---@return boolean? trusted
 ---@return boolean? changed they have said something about other contents
 function M.is_trusted(code)
+  if places.trust_project and code.hash then
+    return true
+  end
   local record = recall(code)
   if record and code.hash and record.hash == code.hash then
     return record.trusted == true
@@ -229,8 +233,8 @@ local function refusal(code, trusted, changed)
     or trusted == false and "you have said that you do not trust it; --trust-project does"
     or changed and "it has changed since you trusted it: look at it, then use --trust-project"
     or "nobody has said that they trust it: look at it, then use --trust-project"
-  return ("the Lua code in %s is not used (%s): %s"):format(code.dir,
-    table.concat(listing(code.files), ", "), why)
+  local files = #code.files > 0 and (" (%s)"):format(table.concat(listing(code.files), ", ")) or ""
+  return ("the Lua code in %s is not used%s: %s"):format(code.dir, files, why)
 end
 
 --- Decides about the code of the project, and puts it first in the search order when it is trusted:
@@ -243,6 +247,7 @@ end
 function M.open(cwd, opts)
   local code = M.find(cwd)
   if not code then
+    places.trust_project = opts.trust -- what comes later, too
     return nil
   end
   local trusted, changed = M.is_trusted(code)
@@ -293,7 +298,7 @@ end
 
 -- Whether the user trusts the code as it is now.
 local function ask_anew(code, confirm)
-  if places.trust_project or M.is_trusted(code) then
+  if M.is_trusted(code) then
     return true
   end
   return confirm ~= nil and confirm(M.question(code, true, changed_files(code)))
@@ -322,6 +327,23 @@ function M.admit(path, content, confirm)
   error(("%s has changed since you trusted it, and %s"):format(path, confirm
     and "you have said no to that" or "nobody can be asked: look at it, then start with "
     .. "--trust-project"), 0)
+end
+
+--- Asks once for all that has changed, also for what is new or gone. After a no `admit` refuses it.
+---@param confirm? fun(question: string): boolean as for `admit`
+function M.review(confirm)
+  local code = places.project and read_code(places.project)
+  local files = code and code.hash and changed_files(code) or {}
+  if #files == 0 then
+    return
+  elseif ask_anew(code, confirm) then
+    M.remember(code, true)
+    return
+  end
+  places.project_refused = places.project_refused or {}
+  for _, name in ipairs(confirm and files or {}) do
+    places.project_refused[name] = code.contents[name]
+  end
 end
 
 --- The user wants to be asked once more what they have said no to.

@@ -34,11 +34,17 @@ local M = {}
 ---@param agent agenthost.Agent
 ---@return agenthost.Reload
 function M.new(agent)
-  local self = setmetatable({ agent = agent, refused = {}, edited = {}, edits = 0, commands = {},
-    modules = module_reload.new() }, Reload)
+  local self = setmetatable({ refused = {}, modules = module_reload.new() }, Reload)
   local ok, content = pcall(prompt.read, "system.md")
   self.prompt = ok and content
+  self:move(agent)
   return self
+end
+
+--- It goes on with another agent. What the model has written belongs to the conversation of before.
+---@param agent agenthost.Agent
+function Reload:move(agent)
+  self.agent, self.edited, self.edits, self.commands = agent, {}, 0, {}
 end
 
 --- Follows the script that has made the agent.
@@ -337,6 +343,9 @@ function Reload:refresh(opts)
   end
   if opts.asked then
     project.ask_again()
+  end
+  if opts.all then
+    self:alone(function() project.review(self.agent.confirm) end)
   end
   local changes = self:look(opts.asked or opts.all, opts.all)
   if #changes == 0 then

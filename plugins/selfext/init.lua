@@ -201,15 +201,20 @@ return {
     end
 
     local code = project.find(ctx.cwd)
-    local files = made_files(code)
-    if #files > 0 and project.is_trusted(code) then
-      for _, file in ipairs(files) do
+    local trusted = code and project.is_trusted(code)
+    local known, changed = code and places.project == code.dir and places.project_code or {}, {}
+    for _, file in ipairs(made_files(code)) do
+      if trusted or known[file] == code.contents[file] then
         made[file:match("([^/]+)%.lua$")] = true
         ctx.plugin(("%s/%s"):format(code.dir, file))
+      else
+        changed[#changed + 1] = file
       end
-    elseif #files > 0 and places.untrusted ~= code.dir then
-      ctx.note(("the tools that create_tool has made are not loaded: %s has changed since you "
-        .. "trusted it; look at it, then use --trust-project"):format(code.dir))
+    end
+    if #changed > 0 and places.untrusted ~= code.dir then
+      ctx.note(("tools that create_tool has made are not loaded (%s): %s has changed since you "
+        .. "trusted it; look at it, then use --trust-project"):format(table.concat(changed, ", "),
+        code.dir))
     end
 
     ctx.on("request", function(event)

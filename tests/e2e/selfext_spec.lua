@@ -104,6 +104,16 @@ describe("create_tool", function()
     assert.is_nil(t.place:read(FILE))
   end)
 
+  it("with --trust-project is made beside whatever comes meanwhile", function()
+    t:script({ tools = { { name = "bash", input = { command = "mkdir -p .agenthost/plugins; "
+      .. "echo 'return 1' > .agenthost/plugins/theirs.lua" } } } },
+      create(code_of("Hello")), GREET, { text = "Done." })
+    local run = t:run({ "agent.lua", "-p", "Go.", "--trust-project", "--permission-mode",
+      "bypassPermissions" })
+    assert.same({ "Done.\n", "" }, { run.stdout, run.stderr })
+    assert.equal("Hello, Ada", result(4))
+  end)
+
   it("is asked for on a terminal, with the code; and no question comes at the next start",
     function()
       t:script(create(code_of("Hell\27[2Jo")), create(code_of("Hello")), GREET,

@@ -278,6 +278,7 @@ describe("agent", function()
       ["model: expected a text such as"] = { model = 3 },
       ["max_turns: expected a number from 1 on, got '3'"] = { max_turns = "3" },
       ["max_tokens: expected a number from 1 on, got 0"] = { max_tokens = 0 },
+      ["parent: expected an agent (in a tool: ctx.agent), got 'me'"] = { parent = "me" },
       ["extra: expected a table of fields for the request, got 3"] = { extra = 3 },
       ["tool_choice: expected { type ="] = { tool_choice = "bash" },
       ["instructions: expected true or false, got 'x'"] = { instructions = "x" },

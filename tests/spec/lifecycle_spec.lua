@@ -288,6 +288,21 @@ describe("another session", function()
     end)
   end)
 
+  it("is not told of files that the model has written in the one before", function()
+    local path = temp.write(place.cwd .. "/p.lua", "return { setup = function() end }")
+    local edit = { name = "edit", description = "d", input = { path = "string" },
+      permission = "edit", run = function() return "done" end }
+    local made = place:new({ reply(agents.call("edit", { path = path })), reply("Done.") },
+      { plugins = { path }, tools = { edit } })
+    async.run(function()
+      assert(made:run("go"))
+      local other = assert(switch(made))
+      temp.write(path, "oops")
+      assert.equal(1, #other.reloader:refresh())
+      assert.equal(0, other.inbox:waiting())
+    end)
+  end)
+
   it("says what was not kept when there is no session to keep it in", function()
     local made = place:new({}, { on_notice = "hold" })
     async.run(function()
@@ -408,6 +423,57 @@ describe("a version of a plugin", function()
     assert.same({}, made.tools:names())
   end)
 
+  -- Reloads in a run what `change` writes; the user stops that while the old version is torn down.
+  local function interrupt_reload(made, change)
+    return async.run(function()
+      made:start()
+      async.sleep(0)
+      change()
+      local job = async.spawn(function() return select(3, made:run("once more")) end)
+      repeat
+        async.sleep(0.01)
+      until #log > 0
+      assert.is_true(made:interrupt())
+      return job:wait()
+    end)
+  end
+
+  it("is there as a whole when the user stops what the one before it has spawned", function()
+    write([[ctx.spawn(function()
+      pcall(require("agenthost.async").sleep, 1000)
+      lifecycle_log("cancelled")
+      pcall(require("agenthost.async").sleep, 1000)
+    end)]])
+    write("", nil, "q.lua")
+    local made = new({ "./p.lua", "./q.lua" })
+    assert.equal("INTERRUPTED", interrupt_reload(made, function()
+      write('ctx.tool({ name = "new", description = "d", run = print })')
+      write('ctx.tool({ name = "q_new", description = "d", run = print })', nil, "q.lua")
+    end))
+    assert.equal(0, made.provider.calls)
+    assert.same({ "new", "q_new" }, made.tools:names())
+    for _, record in ipairs(made.plugins.records) do
+      assert.is_true(record.live and not record.dead)
+    end
+    assert.matches("does not end; it was left behind %(cancelled by the user%)$", warnings(made)[1])
+  end)
+
+  it("is there when the user stops the teardown of the one before it, and no call is made",
+    function()
+      write("", [[teardown = function()
+        lifecycle_log("teardown")
+        require("agenthost.async").sleep(1000)
+      end]])
+      local made = new()
+      assert.equal("INTERRUPTED", interrupt_reload(made, function()
+        write('ctx.tool({ name = "new", description = "d", run = print })')
+      end))
+      assert.equal(0, made.provider.calls)
+      assert.same({ "new" }, made.tools:names())
+      assert.same({ ("plugin %s/p.lua: its teardown was stopped: cancelled by the user"):format(
+        base) }, warnings(made))
+    end)
+
   it("keeps what could not be written until it can, and says so once", function()
     write('ctx.on("idle", function() ctx.state.n = (ctx.state.n or 0) + 1 end)')
     local made = new()
@@ -444,6 +510,23 @@ describe("a version of a plugin", function()
     write('ctx.state.b = 2')
     refresh(made)
     assert.equal('{"a":"by hand","b":2}', sys.read_file(path))
+  end)
+
+  it("remembers what it does in another agent of the host, too", function()
+    write([[ctx.command({ name = "set", help = "h", run = function(_, key)
+      ctx.state[key] = true
+      return ""
+    end })
+    ctx.command({ name = "get", help = "h", run = function(_, key)
+      return tostring(ctx.state[key])
+    end })]])
+    local one, helper = new(), new()
+    assert.equal("nil", helper.commands[2].run(nil, "one"))
+    one.commands[1].run(nil, "one")
+    helper.commands[1].run(nil, "helper")
+    assert.equal("true", helper.commands[2].run(nil, "one"))
+    assert.equal("true", one.commands[2].run(nil, "helper"))
+    assert.equal('{"helper":true,"one":true}', sys.read_file(path))
   end)
 
   it("with the name of another plugin shares what that remembers, and that is told once", function()

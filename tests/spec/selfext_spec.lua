@@ -451,12 +451,48 @@ describe("selfext", function()
     write("greet.lua", "--[[ made by create_tool ]] error('must not run')")
     local made = new()
     assert.same({ "bash", "create_tool" }, made.tools:names())
-    assert.same({ ("the tools that create_tool has made are not loaded: %s/.agenthost has changed "
-      .. "since you trusted it; look at it, then use --trust-project"):format(place.cwd) },
-      made.notes)
+    assert.same({ ("tools that create_tool has made are not loaded (plugins/greet.lua): "
+      .. "%s/.agenthost has changed since you trusted it; look at it, then use --trust-project")
+      :format(place.cwd) }, made.notes)
     places.untrusted = place.cwd .. "/.agenthost" -- agenthost has said it already
     assert.same({}, new().notes)
   end)
+
+  it("keeps what has not changed when all is reloaded beside a made tool that has", function()
+    local made = new()
+    create(made, "greet")
+    create(made, "wave")
+    write("greet.lua", "--[[ made by create_tool ]] error('must not run')")
+    async.run(function() made.reloader:refresh({ asked = true, all = true }) end)
+    assert.same({ "bash", "create_tool", "wave" }, made.tools:names())
+    assert.equal("one", (use(made, "wave")))
+  end)
+
+  it("is asked for once when all is reloaded after a change, and a file that is gone is no tool",
+    function()
+      local made, asked, answer = new(), {}, false
+      made.confirm = function(question)
+        asked[#asked + 1] = question
+        return answer
+      end
+      for _, name in ipairs({ "greet", "wave", "nod" }) do
+        create(made, name)
+      end
+      os.remove(path("nod.lua"))
+      write("greet.lua", "--[[ made by create_tool ]] " .. code_of("greet", "two"))
+      local function reload()
+        async.run(function() made.reloader:refresh({ asked = true, all = true }) end)
+        return made.tools:names()
+      end
+      assert.same({ "bash", "create_tool", "wave" }, reload())
+      assert.equal(1, #asked)
+      assert.matches("asked:\n  plugins/greet.lua\n  plugins/nod.lua %(gone%)\n", asked[1])
+      answer = true
+      assert.same({ "bash", "create_tool", "greet", "wave" }, reload())
+      assert.equal("two", (use(made, "greet")))
+      assert.equal(2, #asked)
+      assert.is_true(is_trusted())
+    end)
 
   it("uses the folder of the repository where there is code already", function()
     assert(sys.mkdir_private(place.cwd .. "/.git"))
