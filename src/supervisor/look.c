@@ -76,7 +76,7 @@ static void forget_watch(struct tasks *tasks, struct task *task)
 
 /* Sees to it that the next write is told, once. False when that cannot be had. A command may have
  * put anything in the place of its output: the watch of a directory, where requests arrive, is not
- * to be changed (IN_MASK_CREATE). */
+ * to be changed. */
 static bool fall_asleep(struct tasks *tasks, struct task *task)
 {
     if (task->watch >= 0) {
