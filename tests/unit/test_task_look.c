@@ -254,7 +254,7 @@ static void test_request(void **state)
     assert_string_equal(records_of(kit->ledger, ah_task_id(task)), "queued start end");
     assert_true(is_taken(task));
     assert_int_equal(count_alive(kit->run), 1);
-    assert_true(is_running(other));
+    assert_false(state_of(other).ended);
     expect_notices(kit, 1);
     /* It has ended: nobody takes it, or it is taken and nothing happens. */
     request(task, "0\nyou\n");
@@ -282,7 +282,7 @@ static void test_malformed_requests(void **state)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         request(task, texts[i]);
         await(is_taken(task));
-        assert_true(is_running(task));
+        assert_false(state_of(task).ended);
     }
     /* Not a file, or nobody's task. */
     char path[300];
@@ -305,7 +305,7 @@ static void test_malformed_requests(void **state)
     }
     struct ah_task *last = child(kit, "exit", "3"); /* it still serves */
     expect_end(kit, last, AH_TASK_FAILED, 3, 0);
-    assert_true(is_running(task));
+    assert_false(state_of(task).ended);
     assert_false(is_taken(task));
     ah_task_unref(task);
     ah_task_unref(last);
