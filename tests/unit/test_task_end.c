@@ -322,6 +322,7 @@ static void test_end_without_descriptors(void **state)
     assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, NULL, &before), 0);
     none.rlim_max = before.rlim_max;
     assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, &none, NULL), 0);
+    await(is_running(task)); /* and is known to */
     pid_t leader = state_of(task).pid;
     assert_true(ah_task_kill(task, 0, "test")); /* reaches the group, and not who has left it */
     await(process_state(leader) == 'Z');
