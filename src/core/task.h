@@ -101,8 +101,8 @@ const char *ah_task_cwd(const struct ah_task *task);
 const char *ah_task_output_path(const struct ah_task *task);
 uint64_t ah_task_wake_id(const struct ah_task *task); /* posted when it starts and ends */
 
-/* Ends it: TERM to its group, `grace` seconds, KILL. `by` says who, for the reason. True when it
- * had not ended; its end comes later, as always. */
+/* Ends it: TERM to its group (and CONT, for what is stopped), `grace` seconds, KILL. `by` says who,
+ * for the reason. True when it had not ended; its end comes later, as always. */
 bool ah_task_kill(struct ah_task *task, double grace, const char *by);
 
 /* The same with another signal than TERM as the first one. */

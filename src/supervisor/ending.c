@@ -4,6 +4,7 @@
 #include "look.h"
 #include "proc.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -20,6 +21,9 @@ int ending_signal(struct tasks *tasks, const struct task *task, int signal)
         match.spared = task->pid; /* had it from ending_begin */
     }
     int left = proc_signal_in(&tasks->scan, &match, signal);
+    if (left == -EMFILE || left == -ENFILE || left == -ENOMEM) {
+        left = 1; /* that passes, so nobody is taken for gone meanwhile */
+    }
     if (left < 0 && signal != 0 && !task->group_gone) {
         /* No /proc: at least the group. */
         left = kill(-task->pid, signal) == 0 ? 1 : 0;
@@ -30,8 +34,12 @@ int ending_signal(struct tasks *tasks, const struct task *task, int signal)
 static void signal_group(const struct task *task, int signal)
 {
     /* A child that is not yet in its own session is no group. */
-    if (kill(-task->pid, signal) != 0) {
-        kill(task->pid, signal);
+    pid_t whom = kill(-task->pid, signal) == 0 ? -task->pid : task->pid;
+    if (whom > 0) {
+        kill(whom, signal);
+    }
+    if (signal != SIGKILL) {
+        kill(whom, SIGCONT); /* one that is stopped would not take it before KILL */
     }
 }
 

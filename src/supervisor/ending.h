@@ -1,6 +1,6 @@
 /*
- * Ending a task by force: TERM to its group and to what has escaped from it, a grace, KILL until
- * nobody is left.
+ * Ending a task by force: TERM to its group and to what has escaped from it (and CONT, as what is
+ * stopped would sleep through its grace), a grace, KILL until nobody is left.
  */
 #pragma once
 
@@ -9,7 +9,8 @@
 #define ENDING_CHECK (20LL * 1000000) /* the first look whether they are gone; then rarer */
 
 /* Sends signal (0: none) to the group of the task and to whoever carries its marker; returns how
- * many processes there still are, or a negative errno where nobody can tell. */
+ * many processes there still are (at least one while descriptors or memory are short), or a
+ * negative errno where nobody can ever tell. */
 int ending_signal(struct tasks *tasks, const struct task *task, int signal);
 
 /* Takes the task for ending, without a signal yet; false when it is ending already (then a shorter

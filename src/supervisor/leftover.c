@@ -12,6 +12,7 @@
 
 #define MS 1000000LL
 #define SOON (20 * MS)         /* after an end: have they left anything, have some gone? */
+#define LATER (250 * MS)       /* nobody could tell: again */
 #define GONE_EVERY (5000 * MS) /* have some gone, although nobody told? */
 #define REST 20                /* times what a look has cost: no look of that kind */
 
@@ -77,16 +78,15 @@ static int count_unknown_children(const struct tasks *tasks)
     return children < 0 ? INT_MAX : children - known;
 }
 
-/* Whether the command, whose leader is reaped, has left processes: at least one of those is our
- * child now. */
+/* How many processes the command, whose leader is reaped, has left: at least one of those is our
+ * child now. Or a negative errno. */
 static int count_left(struct tasks *tasks, const struct task *task)
 {
     char marker[192];
     task_write_marker(tasks, task, marker, sizeof marker);
     struct proc_match match = {
         .group = task->group_gone ? 0 : task->pid, .marker = marker, .only_children = true};
-    int left = proc_signal_in(&tasks->scan, &match, 0);
-    return left > 0 ? left : 0;
+    return proc_signal_in(&tasks->scan, &match, 0);
 }
 
 static void look_at_unsure(struct tasks *tasks)
@@ -96,8 +96,13 @@ static void look_at_unsure(struct tasks *tasks)
         if (task->state != TASK_LEFTOVER || !task->unsure) {
             continue;
         }
-        task->unsure = false;
         int left = task->group_gone && unknown <= 0 ? 0 : count_left(tasks, task);
+        if (left == -EMFILE || left == -ENFILE || left == -ENOMEM) {
+            tasks->unsure_at = ah_clock_now() + LATER; /* that passes */
+            continue;
+        }
+        left = left > 0 ? left : 0;
+        task->unsure = false;
         tasks->strays += left;
         unknown -= left;
         if (left == 0) {

@@ -8,7 +8,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define STILL_ENOUGH 2 /* looks in a row that find nothing new: quiet */
+#define SLOT (8LL * 1000000) /* looks that have the time fall together in such steps */
 
 int look_open(void)
 {
@@ -39,25 +39,59 @@ static uint64_t left_of(const struct task *task)
 
 static void look_again(struct tasks *tasks, struct task *task)
 {
-    task->next_look = ah_clock_now() + gap_of_writer(tasks, left_of(task));
+    int64_t gap = gap_of_writer(tasks, left_of(task));
+    int64_t when = ah_clock_now() + gap;
+    task->next_look = gap > 2 * SLOT ? when / SLOT * SLOT : when;
 }
 
 /* ---- quiet ones ---- */
 
-static void forget_watch(struct tasks *tasks, struct task *task)
+static struct task **chain_of(struct tasks *tasks, int watch)
 {
-    tasks->asleep -= task->watch >= 0 ? 1 : 0;
-    task->watch = -1;
+    return &tasks->watched[(unsigned)watch % WATCH_CHAINS];
 }
 
-/* Sees to it that the next write is told, once. False when that cannot be had. */
-static bool fall_asleep(struct tasks *tasks, struct task *task)
+static struct task *find_watched(struct tasks *tasks, int watch)
+{
+    struct task *task = *chain_of(tasks, watch);
+    while (task != NULL && task->watch != watch) {
+        task = task->next_watched;
+    }
+    return task;
+}
+
+static void forget_watch(struct tasks *tasks, struct task *task)
 {
     if (task->watch < 0) {
-        task->watch = inotify_add_watch(tasks->inotify_fd, task->output, IN_MODIFY | IN_ONESHOT);
-        tasks->asleep += task->watch >= 0 ? 1 : 0;
+        return;
     }
-    return task->watch >= 0;
+    struct task **at = chain_of(tasks, task->watch);
+    while (*at != task) {
+        at = &(*at)->next_watched;
+    }
+    *at = task->next_watched;
+    task->watch = -1;
+    tasks->asleep--;
+}
+
+/* Sees to it that the next write is told, once. False when that cannot be had. A command may have
+ * put anything in the place of its output: the watch of a directory, where requests arrive, is not
+ * to be changed. */
+static bool fall_asleep(struct tasks *tasks, struct task *task)
+{
+    if (task->watch >= 0) {
+        return true;
+    }
+    task->watch = inotify_add_watch(tasks->inotify_fd, task->output,
+                                    IN_MODIFY | IN_ONESHOT | IN_DONT_FOLLOW | IN_MASK_CREATE);
+    if (task->watch < 0) {
+        return false;
+    }
+    struct task **chain = chain_of(tasks, task->watch);
+    task->next_watched = *chain;
+    *chain = task;
+    tasks->asleep++;
+    return true;
 }
 
 /* Looks at quiet tasks fall together, so that they are one wake. */
@@ -94,7 +128,7 @@ bool look_is_over(struct tasks *tasks, struct task *task, uint64_t max)
     if (size > max) {
         return true;
     }
-    if (task->still >= STILL_ENOUGH) {
+    if (task->still > 0) {
         bool was_asleep = task->watch >= 0;
         if (!fall_asleep(tasks, task)) {
             task->next_look =
@@ -115,34 +149,44 @@ void look_end(struct tasks *tasks, struct task *task)
     task->next_look = AH_CLOCK_NEVER;
 }
 
-static void take_event(struct tasks *tasks, const struct inotify_event *event)
+/* A write, or the end of the watch: of a file that was removed, or that has told of a write. */
+static void take_event(struct tasks *tasks, int watch)
 {
-    bool lost = (event->mask & IN_Q_OVERFLOW) != 0; /* so anybody may have written */
+    struct task *task = find_watched(tasks, watch);
+    if (task != NULL) {
+        wake_up(tasks, task);
+    }
+}
+
+/* Anybody may have written, and asked for anything. */
+static void take_overflow(struct tasks *tasks)
+{
     for (struct task *task = tasks->first; task != NULL; task = task->next) {
-        if (task->watch >= 0 && (lost || task->watch == event->wd)) {
+        if (task->watch >= 0) {
+            inotify_rm_watch(tasks->inotify_fd, task->watch);
             wake_up(tasks, task);
         }
-        if (lost) {
-            request_take(tasks, task);
-        }
+        request_take(tasks, task);
     }
 }
 
 void look_take_events(struct tasks *tasks)
 {
-    _Alignas(struct inotify_event) char data[4096];
-    ssize_t n;
-    while ((n = ah_io_read(tasks->inotify_fd, data, sizeof data)) > 0) {
-        for (char *at = data; at < data + n;) {
-            const struct inotify_event *event = (const struct inotify_event *)at;
-            if (event->len > 0) {
-                request_arrived(tasks, event->name);
-            } else if ((event->mask & IN_IGNORED) != 0) {
-                request_watch_ended(tasks, event->wd); /* or it has told of a write before */
-            } else {
-                take_event(tasks, event);
+    /* One batch: more of them keep no ends and deadlines waiting. */
+    _Alignas(struct inotify_event) char data[16 * 1024];
+    ssize_t n = ah_io_read(tasks->inotify_fd, data, sizeof data);
+    for (char *at = data; at < data + n;) {
+        const struct inotify_event *event = (const struct inotify_event *)at;
+        if (event->len > 0) {
+            request_arrived(tasks, event->name);
+        } else if ((event->mask & IN_Q_OVERFLOW) != 0) {
+            take_overflow(tasks);
+        } else {
+            take_event(tasks, event->wd);
+            if ((event->mask & IN_IGNORED) != 0) {
+                request_watch_ended(tasks, event->wd);
             }
-            at += sizeof *event + event->len;
         }
+        at += sizeof *event + event->len;
     }
 }

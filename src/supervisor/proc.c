@@ -20,6 +20,7 @@ struct process {
     pid_t parent;
     pid_t group;
     char state;
+    uint64_t born;
     bool marker_read;
     char *marker; /* its AH_LINK_MARKER variable; NULL: it has none */
 };
@@ -42,43 +43,57 @@ static ssize_t read_file(int proc_fd, pid_t pid, const char *name, char *data, s
     return n < 0 ? n : (ssize_t)len;
 }
 
-/* "pid (name) S ppid pgrp ...": the name may hold anything, so look behind the last ')'. */
-static bool read_process(int proc_fd, pid_t pid, struct process *ret_process)
+/* Out of descriptors or memory: what cannot be read may be there all the same. */
+static bool is_shortage(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
+}
+
+#define FIELD_STATE 3 /* proc(5): the first behind the name */
+#define FIELD_BIRTH 22
+
+/* "pid (name) S ppid pgrp ...": the name may hold anything, so look behind the last ')'. 0 or a
+ * negative errno. */
+static int read_process(int proc_fd, pid_t pid, struct process *ret_process)
 {
     char text[1024];
-    if (read_file(proc_fd, pid, "stat", text, sizeof text) <= 0) {
-        return false;
+    ssize_t len = read_file(proc_fd, pid, "stat", text, sizeof text);
+    const char *behind = len > 0 ? strrchr(text, ')') : NULL;
+    struct process process = {.pid = pid};
+    if (behind == NULL ||
+        sscanf(behind + 1, " %c %d %d", &process.state, &process.parent, &process.group) != 3) {
+        return len < 0 ? (int)len : -ESRCH;
     }
-    const char *behind = strrchr(text, ')');
-    char state;
-    int parent;
-    int group;
-    if (behind == NULL || sscanf(behind + 1, " %c %d %d", &state, &parent, &group) != 3) {
-        return false;
+    const char *birth = behind;
+    for (int field = FIELD_STATE; birth != NULL && field <= FIELD_BIRTH; field++) {
+        birth = strchr(birth + 1, ' ');
     }
-    *ret_process = (struct process){.pid = pid, .parent = parent, .group = group, .state = state};
-    return true;
+    process.born = birth != NULL ? strtoull(birth + 1, NULL, 10) : 0;
+    *ret_process = process;
+    return 0;
 }
 
 /* Its AH_LINK_MARKER variable, or NULL. Read when it is asked for, as that is the dear part. */
-static const char *marker_of(const struct proc_scan *scan, struct process *process)
+static const char *marker_of(struct proc_scan *scan, struct process *process)
 {
     if (process->marker_read) {
         return process->marker;
     }
     process->marker_read = true;
     ssize_t len = read_file(scan->proc_fd, process->pid, "environ", scan->environment, ENVIRON_MAX);
+    scan->error = is_shortage((int)len) ? (int)len : scan->error;
     const char *end = scan->environment + (len > 0 ? len : 0);
     for (const char *at = scan->environment; at < end; at += strlen(at) + 1) {
         if (strncmp(at, AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) == 0) {
             process->marker = strdup(at); /* the first one, which is the supervisor's */
+            scan->error = process->marker == NULL ? -ENOMEM : scan->error;
             break;
         }
     }
     return process->marker;
 }
 
-static bool has_marker(const struct proc_scan *scan, struct process *process,
+static bool has_marker(struct proc_scan *scan, struct process *process,
                        const struct proc_match *match)
 {
     const char *marker = marker_of(scan, process);
@@ -89,7 +104,7 @@ static bool has_marker(const struct proc_scan *scan, struct process *process,
                                 : strcmp(marker, match->marker) == 0;
 }
 
-static bool is_spared(const struct proc_scan *scan, struct process *process,
+static bool is_spared(struct proc_scan *scan, struct process *process,
                       const struct proc_match *match)
 {
     const char *marker = match->spare_marked != NULL ? marker_of(scan, process) : NULL;
@@ -133,8 +148,11 @@ static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_co
             }
             list = grown;
         }
-        if (read_process(proc_fd, (pid_t)pid, &list[count])) {
-            count++;
+        int read = read_process(proc_fd, (pid_t)pid, &list[count]);
+        count += read == 0 ? 1 : 0; /* else it has just gone */
+        if (is_shortage(read)) {
+            rc = read;
+            break;
         }
     }
     closedir(dir);
@@ -205,12 +223,25 @@ static bool is_descendant(const struct proc_scan *scan, const struct process *p,
     return false;
 }
 
-static bool is_meant(const struct proc_scan *scan, struct process *p,
-                     const struct proc_match *match)
+static bool is_meant(struct proc_scan *scan, struct process *p, const struct proc_match *match)
 {
     return (match->group != 0 && p->group == match->group) ||
            (match->descendants && is_descendant(scan, p, match) && !is_spared(scan, p, match)) ||
            (match->marker != NULL && has_marker(scan, p, match));
+}
+
+/* The list may be as old as a long tick, and a number may have gone to another process since. A
+ * process that is stopped has to run to take a signal, as shells and init systems know. */
+static void send_signal(const struct proc_scan *scan, const struct process *p, int signal)
+{
+    struct process now;
+    if (read_process(scan->proc_fd, p->pid, &now) != 0 || now.born != p->born) {
+        return;
+    }
+    kill(p->pid, signal);
+    if (signal != SIGKILL) {
+        kill(p->pid, SIGCONT);
+    }
 }
 
 int proc_signal_in(struct proc_scan *scan, const struct proc_match *match, int signal)
@@ -229,10 +260,10 @@ int proc_signal_in(struct proc_scan *scan, const struct proc_match *match, int s
         }
         matched++;
         if (signal != 0 && (match->spared == 0 || p->group != match->spared)) {
-            kill(p->pid, signal);
+            send_signal(scan, p, signal);
         }
     }
-    return matched;
+    return scan->error < 0 ? scan->error : matched;
 }
 
 int proc_signal(const struct proc_match *match, int signal)
@@ -263,15 +294,11 @@ int proc_count_children(void)
 
 uint64_t proc_birth(pid_t pid)
 {
-    char text[1024];
     int proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    ssize_t len = read_file(proc_fd, pid, "stat", text, sizeof text);
+    struct process process;
+    int rc = read_process(proc_fd, pid, &process);
     ah_io_close(&proc_fd);
-    const char *at = len > 0 ? strrchr(text, ')') : NULL;
-    for (int field = 2; at != NULL && field < 22; field++) {
-        at = strchr(at + 1, ' ');
-    }
-    return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
+    return rc == 0 ? process.born : 0;
 }
 
 uint64_t proc_tick(void)

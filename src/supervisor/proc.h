@@ -31,6 +31,7 @@ struct proc_scan {
     size_t count;
     int proc_fd;
     char *environment; /* room to read one */
+    int error;         /* for want of descriptors or memory not all could be read: the errno */
 };
 
 /* As proc_signal, among the processes of `scan`, which is filled when it is empty. What has begun
@@ -39,7 +40,9 @@ int proc_signal_in(struct proc_scan *scan, const struct proc_match *match, int s
 void proc_scan_clear(struct proc_scan *scan);
 
 /* Sends signal (0: none) to every living process that matches one of the questions, this process
- * itself left out. Zombies do not count. Returns how many matched, or a negative errno. */
+ * itself left out, and has it go on when it is stopped, so that it takes the signal. Zombies do not
+ * count. Returns how many matched, or a negative errno: -EMFILE, -ENFILE or -ENOMEM when not all of
+ * them could be looked at (those that were found have the signal). */
 int proc_signal(const struct proc_match *match, int signal);
 
 /* The number of children of this (single-threaded) process, zombies included, or a negative errno

@@ -22,6 +22,7 @@
 #include "spawn.h"
 
 #define TASKS_MAX 4096
+#define WATCH_CHAINS 1024 /* a power of two */
 
 enum task_state { TASK_RUNNING, TASK_ENDING, TASK_LEFTOVER, TASK_DEAD };
 
@@ -63,9 +64,10 @@ struct task {
     bool unsure;     /* LEFTOVER: whether it has left anything is not yet known */
     bool group_gone; /* LEFTOVER: the group's number may belong to somebody else by now */
     /* look.h: the output's size */
-    uint64_t seen; /* at the last look */
-    int still;     /* looks in a row at which it had not grown */
-    int watch;     /* inotify tells of its next write; -1: it does not */
+    uint64_t seen;             /* at the last look */
+    int still;                 /* looks in a row at which it had not grown */
+    int watch;                 /* inotify tells of its next write; -1: it does not */
+    struct task *next_watched; /* in the same chain of struct tasks */
     /* stream.h: stdin by a pipe, or a terminal */
     int stream;        /* -1: none */
     int stream_output; /* a terminal's: the output file */
@@ -79,8 +81,9 @@ struct tasks {
     size_t count;
     struct due due;
     int epoll_fd;
-    int inotify_fd;    /* -1: none */
-    size_t asleep;     /* tasks whose next write inotify tells of */
+    int inotify_fd;                     /* -1: none */
+    size_t asleep;                      /* tasks whose next write inotify tells of */
+    struct task *watched[WATCH_CHAINS]; /* those, by the number of the watch */
     char *watched_dir; /* request.h: the last directory that it tells requests of; or NULL */
     int dir_watch;     /* the watch for it */
     const char *run;   /* the host's name */

@@ -277,6 +277,65 @@ static void test_limits_are_enforced(void **state)
     expect_notices(kit, 3);
 }
 
+/* Its state as in /proc/PID/stat; 0 when there is none. */
+static char process_state(pid_t pid)
+{
+    char path[64];
+    char text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    const char *behind =
+        pid > 0 && read_some(path, text, sizeof text - 1) > 0 ? strrchr(text, ')') : NULL;
+    return behind != NULL ? behind[2] : '\0';
+}
+
+static pid_t read_pid(const struct kit *kit, const char *name)
+{
+    char path[300];
+    char text[64] = "";
+    snprintf(path, sizeof path, "%s/%s", kit->dir, name);
+    return read_some(path, text, sizeof text - 1) > 0 ? (pid_t)atoi(text) : 0;
+}
+
+/* What is stopped takes no TERM: it used to sleep through the whole grace. */
+static void test_stopped_task(void **state)
+{
+    struct kit *kit = *state;
+    struct ah_task *task = shell(kit, "setsid sh -c 'echo $$ >escaped; kill -STOP $$; sleep 1000' &"
+                                      "kill -STOP $$; sleep 1000");
+    await(process_state(state_of(task).pid) == 'T');
+    await(process_state(read_pid(kit, "escaped")) == 'T');
+    assert_true(ah_task_kill(task, 1000, "test"));
+    expect_end(kit, task, AH_TASK_KILLED, -1, SIGTERM);
+    assert_int_equal(count_alive(kit->run), 0);
+    ah_task_unref(task);
+}
+
+/* Whoever has no descriptor left to look with used to take all for gone. */
+static void test_end_without_descriptors(void **state)
+{
+    struct kit *kit = *state;
+    struct ah_task *task = child(kit, "ignore", "escape", "say", "ready", "pause");
+    await_output(task, "ready");
+    pid_t supervisor = find_supervisor();
+    struct rlimit none = {.rlim_cur = 3};
+    struct rlimit before;
+    assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, NULL, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, &none, NULL), 0);
+    await(is_running(task)); /* and is known to */
+    pid_t leader = state_of(task).pid;
+    assert_true(ah_task_kill(task, 0, "test")); /* reaches the group, and not who has left it */
+    await(process_state(leader) == 'Z');
+    for (int i = 0; i < 100; i++) { /* it looks several times */
+        nap();
+        assert_false(state_of(task).ended); /* that it runs may not be known yet */
+    }
+    assert_int_equal(prlimit(supervisor, RLIMIT_NOFILE, &before, NULL), 0);
+    expect_end(kit, task, AH_TASK_KILLED, -1, SIGKILL);
+    assert_int_equal(count_alive(kit->run), 0);
+    ah_task_unref(task);
+}
+
 static void test_limits_that_cannot_be_set(void **state)
 {
     struct kit *kit = *state;
@@ -303,6 +362,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         with_kit(test_timeout_ends_the_whole_tree),
         with_kit(test_one_term_only),
+        with_kit(test_stopped_task),
+        with_kit(test_end_without_descriptors),
         with_kit(test_kill_in_every_state),
         with_kit(test_spawn_then_kill),
         with_kit(test_output_limit),

@@ -147,7 +147,7 @@ function Task:output(options) end
 function Task:write(bytes, options) end
 
 ---@class agenthost.TaskKillOptions
----@field signal? "TERM"|"INT"|"HUP"|"QUIT"|"KILL"  what its processes get first, default "TERM"
+---@field signal? "TERM"|"INT"|"HUP"|"QUIT"|"KILL"  what its processes get first, default "TERM"; wakes stopped ones
 ---@field grace? number  seconds between that and KILL, default defaults.task.grace
 ---@field by? string  who, for the reason; default "a script"
 
