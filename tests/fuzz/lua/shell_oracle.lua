@@ -38,7 +38,10 @@ end
 -- or "end" (of a command).
 local function step(s, at, in_word)
   local c = s:sub(at, at)
-  if c == "'" or c == '"' then
+  local operator = not in_word and s:match("^%d+()[<>]", at) -- behind the number of a descriptor
+  if operator then
+    return redirection_end(s, operator), "blank"
+  elseif c == "'" or c == '"' then
     return quoted_end(s, at), "word"
   elseif c == "\\" then
     return at < #s and at + 2 or nil, s:sub(at + 1, at + 1) == "\n" and "nothing" or "word"
