@@ -184,6 +184,7 @@ lua_State *ah_vm_new(struct ah_services *services, const struct ah_places *place
         lua_close(L);
         return NULL;
     }
+    services->guard = *(const void **)lua_getextraspace(L);
     lua_pushcfunction(L, set_up);
     lua_pushlightuserdata(L, services);
     lua_pushlightuserdata(L, (void *)places);

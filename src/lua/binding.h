@@ -22,6 +22,8 @@ struct ah_runner;
 struct ah_services {
     struct ah_reactor *reactor;
     struct ah_runner *runner;
+    const void *guard; /* of the state; os.exit(code, true) leaves it to the end of the process,
+                          where LeakSanitizer finds it by this */
 };
 
 void ah_services_set(lua_State *L, struct ah_services *services);

@@ -22,10 +22,11 @@ local silence -- what defaults.question.silent was before the clock was replaced
 local Clock = {}
 Clock.__index = Clock
 
---- Seconds that have passed on the fake clock.
+--- Seconds that have passed on the fake clock, to the microsecond: it is a sum of many waits, and an
+--- hour of them is 3600, not 3599.9999999.
 ---@return number
 function Clock:elapsed()
-  return self.skipped
+  return (self.skipped * 1e6 + 0.5) // 1 / 1e6
 end
 
 -- Whether a command runs that does not wait for the clock: its end is news to be waited for.
