@@ -24,14 +24,6 @@ describe("events", function()
     return place:new(turns, opts)
   end
 
-  local function warnings(made)
-    local found = {}
-    for _, event in ipairs(made.events) do
-      found[#found + 1] = event.type == "warning" and event.text or nil
-    end
-    return found
-  end
-
   local function echo(name, fields)
     local tool = { name = name or "echo", description = "d", input = { text = "string?" },
       permission = "none", run = function(input) return "ran " .. tostring(input.text) end }
@@ -164,7 +156,7 @@ describe("events", function()
       ctx.on("tool.before", never)
     end, nil, tool)
     assert.same({ "Refused: not on Mondays", true }, { content, is_error })
-    assert.same({}, warnings(made))
+    assert.same({}, agents.warnings(made))
     content, is_error = result_of(function(ctx)
       ctx.on("tool.before", function(event) event.answer = { cached = true } end)
       ctx.on("tool.before", never)
@@ -191,7 +183,7 @@ describe("events", function()
         assert.same({ "echo", "in", false }, { event.name, event.input.text, event.is_error })
       end)
     end)
-    assert.same({}, warnings(made))
+    assert.same({}, agents.warnings(made))
     assert.equal("ran *", content)
   end)
 
@@ -246,7 +238,7 @@ describe("events", function()
       local text, count = told(made)
       assert.equal(2, count)
       assert.not_matches("other", text)
-      assert.same({}, warnings(made))
+      assert.same({}, agents.warnings(made))
     end)
 
     it("has another text, in which nothing can be forged", function()
@@ -312,7 +304,7 @@ describe("events", function()
       ctx.on("prompt", function(event) event.system = event.system .. "!" end)
     end, { instructions = false })
     assert(made:run("go"))
-    local said = warnings(made)
+    local said = agents.warnings(made)
     assert.equal(2, #said)
     assert.matches("^plugin mine: handler of 'prompt' failed: .*events_spec.lua:%d+: oops$",
       said[1])
@@ -334,7 +326,7 @@ describe("events", function()
       return job:wait()
     end)
     assert.equal("INTERRUPTED", code)
-    assert.same({}, warnings(made))
+    assert.same({}, agents.warnings(made))
   end)
 
   it("have names", function()

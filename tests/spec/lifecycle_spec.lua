@@ -349,14 +349,6 @@ describe("a version of a plugin", function()
     return async.run(function() return made.reloader:refresh(opts) end)
   end
 
-  local function warnings(made)
-    local found = {}
-    for _, event in ipairs(made.events) do
-      found[#found + 1] = event.type == "warning" and event.text or nil
-    end
-    return found
-  end
-
   it("has what the one before it wrote last", function()
     write('ctx.state.a = 1', 'teardown = function() ctx.state.last = "words" end')
     local made = new()
@@ -388,7 +380,7 @@ describe("a version of a plugin", function()
     assert.equal(1, #lines)
     assert.matches("not reloaded: .*p.lua: restore failed: what is this .the version from before",
       lines[1])
-    assert.same(lines, warnings(made))
+    assert.same(lines, agents.warnings(made))
     assert.same({ "one" }, made.tools:names())
     assert.same({ "teardown 2" }, log)
     assert.same({}, made.plugins.records[1].state or {})
@@ -408,8 +400,8 @@ describe("a version of a plugin", function()
     write('ctx.log("2")', nil, "q.lua")
     local lines = refresh(made)
     assert.equal(2, #lines) -- q is loaded
-    assert.equal(1, #warnings(made))
-    assert.matches("save failed: not now", warnings(made)[1])
+    assert.equal(1, #agents.warnings(made))
+    assert.matches("save failed: not now", agents.warnings(made)[1])
     assert.equal(before, made.plugins.records[1])
   end)
 
@@ -419,7 +411,7 @@ describe("a version of a plugin", function()
     local made = new()
     write("")
     refresh(made)
-    assert.same({ "plugin " .. name .. ": teardown failed: stuck" }, warnings(made))
+    assert.same({ "plugin " .. name .. ": teardown failed: stuck" }, agents.warnings(made))
     assert.same({}, made.tools:names())
   end)
 
@@ -455,7 +447,8 @@ describe("a version of a plugin", function()
     for _, record in ipairs(made.plugins.records) do
       assert.is_true(record.live and not record.dead)
     end
-    assert.matches("does not end; it was left behind %(cancelled by the user%)$", warnings(made)[1])
+    assert.matches("does not end; it was left behind %(cancelled by the user%)$",
+      agents.warnings(made)[1])
   end)
 
   it("is there when the user stops the teardown of the one before it, and no call is made",
@@ -471,7 +464,7 @@ describe("a version of a plugin", function()
       assert.equal(0, made.provider.calls)
       assert.same({ "new" }, made.tools:names())
       assert.same({ ("plugin %s/p.lua: its teardown was stopped: cancelled by the user"):format(
-        base) }, warnings(made))
+        base) }, agents.warnings(made))
     end)
 
   it("keeps what could not be written until it can, and says so once", function()
@@ -485,8 +478,8 @@ describe("a version of a plugin", function()
     write('ctx.on("idle", function() ctx.state.n = (ctx.state.n or 0) + 10 end)')
     refresh(made)
     assert(made:run("go"))
-    assert.equal(1, #warnings(made))
-    assert.matches("ctx.state: cannot write .*; it is tried again", warnings(made)[1])
+    assert.equal(1, #agents.warnings(made))
+    assert.matches("ctx.state: cannot write .*; it is tried again", agents.warnings(made)[1])
     os.execute("rm -r " .. temp.quote(path))
     assert(made:run("go"))
     assert.equal('{"n":23}', sys.read_file(path))
@@ -499,7 +492,7 @@ describe("a version of a plugin", function()
     assert.matches("ctx.state cannot be written as JSON", made.notes[1])
     assert.equal("ready", made.notes[2])
     assert(made:run("go"))
-    assert.same({}, warnings(made))
+    assert.same({}, agents.warnings(made))
   end)
 
   it("reads its file anew when somebody else has written it", function()
@@ -538,9 +531,9 @@ describe("a version of a plugin", function()
     refresh(made, { all = true })
     assert(made:run("go"))
     assert.equal('{"p":true,"q":true}', sys.read_file(path))
-    assert.equal(1, #warnings(made))
+    assert.equal(1, #agents.warnings(made))
     assert.matches("two plugins are named '" .. name:gsub("%-", "%%-") .. "' and share what they "
-      .. "remember .*p.lua, .*q.lua", warnings(made)[1])
+      .. "remember .*p.lua, .*q.lua", agents.warnings(made)[1])
   end)
 
   it("whose file is too long says so, and leaves it", function()

@@ -146,14 +146,6 @@ describe("a broken file", function()
     return made
   end
 
-  local function warnings(made)
-    local found = {}
-    for _, event in ipairs(made.events) do
-      found[#found + 1] = event.type == "warning" and event.text or nil
-    end
-    return found
-  end
-
   -- What is to be said of a way, for a subject.
   local function expected(name, way_name)
     local subject = SUBJECTS[name]
@@ -180,7 +172,7 @@ describe("a broken file", function()
           local wanted = expected(name, way_name)
           assert.equal("seen", assert(made:run("go")).text)
           -- the user
-          local told = warnings(made)
+          local told = agents.warnings(made)
           assert.equal(1, #told, table.concat(told, "\n"))
           assert.matches("^not reloaded: .*" .. wanted .. ".* %(the version from before goes on%)$",
             told[1])
@@ -236,7 +228,7 @@ describe("a broken file", function()
       local path = base .. "/p.lua"
       local made = new("plugin", path, way)
       assert.equal("seen", assert(made:run("go")).text)
-      local told = warnings(made)
+      local told = agents.warnings(made)
       assert.matches("^not reloaded: .*" .. way[2], told[#told])
       assert.equal("one", made.provider.requests[3][5].content[1].content)
     end)
@@ -259,6 +251,6 @@ describe("a broken file", function()
     assert.equal(old, made.plugins.records[1])
     old.definition.teardown = load("return " .. wait)()
     assert.matches("is loaded", refresh("return { setup = print, restore = print }"))
-    assert.matches("its teardown was stopped: it has waited", warnings(made)[3])
+    assert.matches("its teardown was stopped: it has waited", agents.warnings(made)[3])
   end)
 end)

@@ -128,4 +128,14 @@ function Agents:close()
   temp.remove(self.cwd)
 end
 
+--- The warnings among the events of an agent.
+---@return string[]
+function M.warnings(made)
+  local found = {}
+  for _, event in ipairs(made.events) do
+    found[#found + 1] = event.type == "warning" and event.text or nil
+  end
+  return found
+end
+
 return M
