@@ -22,8 +22,8 @@ local silence -- what defaults.question.silent was before the clock was replaced
 local Clock = {}
 Clock.__index = Clock
 
---- Seconds that have passed on the fake clock, to the microsecond: they are a sum of many waits, and
---- an hour of these is 3600, not 3599.9999999.
+--- Seconds that have passed on the fake clock, to the microsecond: an hour is a sum of many waits,
+--- and 3600, not 3599.9999999.
 ---@return number
 function Clock:elapsed()
   return (self.skipped * 1e6 + 0.5) // 1 / 1e6
