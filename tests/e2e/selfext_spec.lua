@@ -13,10 +13,6 @@ describe("create_tool", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 

@@ -1,7 +1,6 @@
 -- Lua code of a project (.agenthost/) runs when the user trusts it.
 local case = require("support.case")
 local interactive = require("support.interactive")
-local tmux = require("support.tmux")
 
 describe("the Lua code of a project", function()
   local t, term
@@ -20,10 +19,6 @@ describe("the Lua code of a project", function()
   end)
 
   after_each(function()
-    if term then
-      term:close()
-      term = nil
-    end
     t:finish()
   end)
 
@@ -32,8 +27,8 @@ describe("the Lua code of a project", function()
   end
 
   local function start()
-    term = interactive.wrap(tmux.start({ cwd = t.place.work, command = t.place:words({
-      "--model", "scripted/model.lua", "agent.lua", env = { TERM = "screen" } }) }))
+    term = interactive.run(t, { command = t.place:words({ "--model", "scripted/model.lua",
+      "agent.lua", env = { TERM = "screen" } }) })
     return term
   end
 
