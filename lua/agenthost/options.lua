@@ -48,8 +48,13 @@ end
 ---@param known string[]
 ---@return string?
 function M.slip(name, known)
+  for _, one in ipairs(known) do -- nearly always: no need to measure distances
+    if name == one then
+      return nil
+    end
+  end
   local meant = type(name) == "string" and M.closest(name, known)
-  if not meant or name == meant then
+  if not meant then
     return nil
   end
   local near = distance(name:lower(), meant) * 3 <= #name or letters(name) == letters(meant)

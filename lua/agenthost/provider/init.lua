@@ -1,16 +1,16 @@
 --- Picks the provider for a model's name.
 local access = require("agenthost.provider.access")
-local anthropic = require("agenthost.provider.anthropic")
 local defaults = require("agenthost.defaults")
 local discover = require("agenthost.provider.discover")
-local openai = require("agenthost.provider.openai")
-local openai_responses = require("agenthost.provider.openai_responses")
 local record = require("agenthost.record")
-local replay = require("agenthost.provider.replay")
-local scripted = require("agenthost.provider.scripted")
 local sys = require("agenthost.sys")
 
 local M = {}
+
+-- A provider's module, loaded when it is needed: a run has one of them.
+local function of(name)
+  return require("agenthost.provider." .. name)
+end
 
 local HOW_TO = "set ANTHROPIC_API_KEY (and ANTHROPIC_MODEL) or OPENAI_API_KEY (and OPENAI_MODEL), "
   .. "or say --model"
@@ -44,7 +44,7 @@ end
 -- A server of one's own: it gets no key that is meant for another.
 local function own_server(name, id, url)
   local key_name = name:upper() .. "_API_KEY"
-  return openai.new({
+  return of("openai").new({
     name = name,
     model = id,
     base_url = url,
@@ -59,7 +59,7 @@ end
 
 local function from_recording(path, base_dir)
   local lenient = variable("AGENTHOST_REPLAY") == "lenient"
-  return replay.from_file(absolute(path, base_dir), { lenient = lenient })
+  return of("replay").from_file(absolute(path, base_dir), { lenient = lenient })
 end
 
 local makers = {
@@ -69,15 +69,15 @@ local makers = {
       error("the model anthropic/" .. id .. " needs a key: set ANTHROPIC_API_KEY, or "
         .. "ANTHROPIC_BASE_URL for a server that needs none", 0)
     end
-    return anthropic.from_env(id, variable)
+    return of("anthropic").from_env(id, variable)
   end,
   openai = function(id)
     check_openai("openai", id)
-    return openai.new(openai.options_from_env(id, variable))
+    return of("openai").new(of("openai").options_from_env(id, variable))
   end,
   ["openai-responses"] = function(id)
     check_openai("openai-responses", id)
-    return openai_responses.new(openai.options_from_env(id, variable))
+    return of("openai_responses").new(of("openai").options_from_env(id, variable))
   end,
   ollama = function(id)
     return own_server("ollama", id, discover.ollama_url())
@@ -87,12 +87,12 @@ local makers = {
   end,
   scripted = function(path, base_dir)
     if path == "demo" then
-      return scripted.demo()
+      return of("scripted").demo()
     end
     if path:find("%.jsonl$") then
       return from_recording(path, base_dir)
     end
-    return scripted.from_file(absolute(path, base_dir))
+    return of("scripted").from_file(absolute(path, base_dir))
   end,
 }
 
@@ -114,7 +114,7 @@ end
 ---@return agenthost.Provider
 function M.of_server(server)
   if server.api == "anthropic" then
-    return anthropic.new({ model = server.model, base_url = server.url })
+    return of("anthropic").new({ model = server.model, base_url = server.url })
   end
   return own_server(server.name, server.model, server.url)
 end
@@ -163,7 +163,7 @@ local function from_environment()
   end
   local provider = from_local_server()
   if not provider then
-    provider = scripted.demo()
+    provider = of("scripted").demo()
     provider.note = "no key is set and no local model server answers, so a small script plays the "
       .. "model; for a real one " .. HOW_TO
   end
