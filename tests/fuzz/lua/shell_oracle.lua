@@ -2,20 +2,6 @@
 -- separators, and which signs are too much for it.
 local M = {}
 
--- Where the redirection at `at` ends; nil unless it is between descriptors or with /dev/null.
-local function redirection_end(s, at)
-  local operator, stop = s:match("^(&>>?)()", at)
-  if not operator then
-    operator, stop = s:match("^([<>][>|&]?)()", at)
-  end
-  stop = s:match("^[ \t]*()", stop)
-  local target, behind = s:match("^([^ \t\n;&|()<>]*)()", stop)
-  target = target:gsub("['\"\\]", "")
-  if target == "/dev/null" or operator:find("^[<>]&$") and target:find("^%d*%-?$") then
-    return behind
-  end
-end
-
 -- Where what is quoted at `at` ends; nil without an end, or with an expansion inside.
 local function quoted_end(s, at)
   if s:sub(at, at) == "'" then
@@ -31,6 +17,31 @@ local function quoted_end(s, at)
       return nil
     end
     at = at + (c == "\\" and 2 or 1)
+  end
+end
+
+-- Where the redirection at `at` ends; nil unless it is between descriptors or with /dev/null.
+local function redirection_end(s, at)
+  local operator, stop = s:match("^(&>>?)()", at)
+  if not operator then
+    operator, stop = s:match("^([<>][>|&]?)()", at)
+  end
+  local first = s:match("^[ \t]*()", stop)
+  while s:find("^\\\n", first) do -- a line that goes on
+    first = s:match("^[ \t]*()", first + 2)
+  end
+  local behind = first
+  while behind and s:find("^[^ \t\n;&|()<>]", behind) do
+    local c = s:sub(behind, behind)
+    if c == "'" or c == '"' then
+      behind = quoted_end(s, behind)
+    else
+      behind = behind + (c == "\\" and 2 or 1)
+    end
+  end
+  local target = s:sub(first, (behind or first) - 1):gsub("\\\n", ""):gsub("['\"\\]", "")
+  if target == "/dev/null" or operator:find("^[<>]&$") and target:find("^%d*%-?$") then
+    return behind
   end
 end
 
