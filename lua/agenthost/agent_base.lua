@@ -16,6 +16,7 @@ local plugins = require("agenthost.plugins")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local reload = require("agenthost.reload")
 local resume = require("agenthost.resume")
 local session = require("agenthost.session")
 local settings = require("agenthost.settings")
@@ -368,7 +369,7 @@ function M.new(opts)
   table.move(notes, 1, #notes, #self.notes + 1, self.notes) -- behind what is wrong already
   set_prompt(self, prompt_parts(self, opts, self.provider.model, self.plugins:prompts()))
   note_prompt(self)
-  self.reloader = require("agenthost.reload").new(self)
+  self.reloader = reload.new(self)
   return self
 end
 
