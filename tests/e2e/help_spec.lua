@@ -90,7 +90,7 @@ describe("the manual", function()
       { items("agents", "Options"), options },
       { items("tools", "Fields"), fields("tools.lua", "agenthost.Tool") },
       { items("tools", "Context"), fields("agent_tasks.lua", "agenthost.ToolContext") },
-      { items("plugins", "Context"), fields("plugin_record.lua", "agenthost.PluginContext") },
+      { items("plugins", "Context"), fields("plugin_context.lua", "agenthost.PluginContext") },
     }
     for _, list in ipairs(lists) do
       assert.same(list[2], list[1])
