@@ -192,7 +192,7 @@ end
 ---@return table candidate for `swap` or `drop`; raises when something is wrong, and nothing is left
 function Plugins:prepare(list, is_stale)
   local candidate = { list = list, records = {}, fresh = {}, saved = {}, taken = {} }
-  local ok, err = pcall(function()
+  local ok, err = xpcall(function()
     for _, spec in ipairs(list.specs) do
       self:place(candidate, spec, is_stale)
     end
@@ -202,7 +202,7 @@ function Plugins:prepare(list, is_stale)
     end
     table.insert(candidate.records, last)
     assemble(candidate.records)
-  end)
+  end, function(err) return err end)
   if not ok then
     self:drop(candidate)
     error(err, 0)
