@@ -190,7 +190,7 @@ local function run(parsed)
   end
   trust.open({ trust = parsed.trust_project, headless = parsed.print })
   -- The project may bring its own copy of any module.
-  return (project.reload_modules() and require("agenthost.cli") or M).run_script(parsed)
+  return (project.forget_modules() and require("agenthost.cli") or M).run_script(parsed)
 end
 
 -- What is wrong when an agent is closed, or goes with it.

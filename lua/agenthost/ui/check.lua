@@ -74,7 +74,7 @@ function M.run(words)
     error({ usage = "check: which file?\n" .. USAGE:gsub("\n$", "") }, 0)
   end
   trust.open({ trust = opts.trust, headless = opts.json })
-  project.reload_modules()
+  project.forget_modules()
   local check = require("agenthost.check") -- the project may bring its own
   local path, message = check.find(opts.path)
   if not path then
