@@ -4,6 +4,7 @@
 --- The script itself runs, as for `agenthost agent.lua`; its model is one that answers nothing.
 local agent = require("agenthost.agent")
 local agent_base = require("agenthost.agent_base")
+local agent_options = require("agenthost.agent_options")
 local check_schema = require("agenthost.check_schema")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
@@ -85,7 +86,7 @@ end
 local function check_options(opts, report)
   local messages = {}
   for name in pairs(opts) do
-    local ok, message = pcall(options.check, { [name] = 1 }, agent_base.OPTIONS, -1)
+    local ok, message = pcall(options.check, { [name] = 1 }, agent_options.NAMES, -1)
     messages[#messages + 1] = not ok and message or nil
   end
   table.sort(messages)
