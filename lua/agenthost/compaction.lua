@@ -22,6 +22,7 @@ local json = require("agenthost.json")
 local results = require("agenthost.compaction.results")
 local size = require("agenthost.compaction.size")
 local summary = require("agenthost.compaction.summary")
+local words = require("agenthost.words")
 
 ---@class agenthost.Compaction
 local Compaction = {}
@@ -310,7 +311,7 @@ function M.describe(event)
   local parts = {}
   local function add(n, what, done)
     if n > 0 then
-      parts[#parts + 1] = ("%d %s%s %s"):format(n, what, n == 1 and "" or "s", done)
+      parts[#parts + 1] = words.number(n, what) .. " " .. done
     end
   end
   add(event.messages, "message", "summed up")
