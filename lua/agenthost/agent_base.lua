@@ -96,6 +96,13 @@ end
 
 local M = { methods = Base }
 
+--- Whether it is one: what scripts have to return.
+---@param value any
+---@return boolean
+function M.is_agent(value)
+  return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
+end
+
 -- What the command line says comes before what the script says.
 local overrides = {}
 

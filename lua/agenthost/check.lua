@@ -238,16 +238,12 @@ local function measure(made)
   return { tokens = total, parts = parts }
 end
 
-local function is_agent(value)
-  return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
-end
-
 -- What is wrong with the script as a whole.
 local function check_result(value, problem, report)
   if problem then
     return report("error", problem:find(NO_MODEL, 1, true)
       and "the script runs its agent itself; check wants a file that returns one" or problem)
-  elseif not is_agent(value) then
+  elseif not agent_base.is_agent(value) then
     return report("error", ("it has to return an agent (agent.new{...}), a plugin or a tool; it "
       .. "returned %s"):format(value ~= nil and "a " .. type(value)
       or "nothing: is `return` missing?"))
@@ -273,7 +269,7 @@ function M.run(path, opts)
     state_dir = false }
   agent_base.override(overrides)
   local value, wanted, problem = load_script(path, opts and opts.args)
-  if not wanted and type(value) == "table" and not is_agent(value) then
+  if not wanted and type(value) == "table" and not agent_base.is_agent(value) then
     wanted = { plugins = { path } }
     value, problem = try({ plugins = { path } })
   end
@@ -298,7 +294,7 @@ function M.run(path, opts)
       end
     end
   end
-  if is_agent(value) then
+  if agent_base.is_agent(value) then
     value:close()
   end
   agent_base.override({})

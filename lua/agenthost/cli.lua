@@ -105,10 +105,6 @@ local function run_script(path, name, args)
   return value
 end
 
-local function is_agent(value)
-  return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
-end
-
 -- With a prompt on the command line, standard input is context that may be missing: a pipe that
 -- somebody has left open must not hold up the run. Its end is news, too.
 local function stdin_has_news()
@@ -216,7 +212,8 @@ function M.run_script(parsed)
   secrets.hide()
   os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
-  require("agenthost.agent_base").override({
+  local agent_base = require("agenthost.agent_base")
+  agent_base.override({
     model = parsed.model,
     max_turns = parsed.max_turns,
     system = parsed.system,
@@ -232,7 +229,7 @@ function M.run_script(parsed)
   local value = run_script(parsed.path, parsed.script, parsed.script_args)
   if value == nil then
     return 0
-  elseif not is_agent(value) then
+  elseif not agent_base.is_agent(value) then
     error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
       :format(parsed.path, type(value)) }, 0)
   end

@@ -24,6 +24,8 @@ local size = require("agenthost.compaction.size")
 local summary = require("agenthost.compaction.summary")
 local words = require("agenthost.words")
 
+local grouped <const> = words.grouped
+
 ---@class agenthost.Compaction
 local Compaction = {}
 Compaction.__index = Compaction
@@ -61,11 +63,6 @@ end
 ---@return integer
 function Compaction:max_tokens()
   return self.size:reply()
-end
-
--- 182000 as "182,000".
-local function grouped(n)
-  return (tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
 end
 
 -- ---- the entry ---------------------------------------------------------------------------------

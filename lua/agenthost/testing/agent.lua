@@ -243,7 +243,7 @@ local function run_script(path, args)
     error(message, 0)
   end
   local made = chunk(table.unpack(args or {}))
-  if type(made) ~= "table" or type(made.run) ~= "function" or not made.conversation then
+  if not agent_base.is_agent(made) then
     error(("%s has to return an agent (agent.new{...}), it returned a %s"):format(path,
       type(made)), 0)
   end
