@@ -2,8 +2,8 @@
 --- agent: agent_base.lua; its tasks: agent_tasks.lua.)
 local agent_tasks = require("agenthost.agent_tasks")
 local async = require("agenthost.async")
-local checked = require("agenthost.provider.checked")
 local defaults = require("agenthost.defaults")
+local checked = require("agenthost.provider.checked")
 local retry = require("agenthost.retry")
 local tools = require("agenthost.tools")
 
