@@ -3,26 +3,14 @@
 #include <lauxlib.h>
 #include <string.h>
 
-/* load(chunk, name, mode, env): as Lua's, with the mode "t". */
+/* load(chunk, name, mode, env) and loadfile(filename, mode, env): as Lua's, with the mode "t". */
 static int load_text(lua_State *L)
 {
+    int mode = (int)lua_tointeger(L, lua_upvalueindex(2)); /* which argument it is */
     int given = lua_gettop(L);
-    lua_settop(L, given < 3 ? 3 : given);
+    lua_settop(L, given < mode ? mode : given);
     lua_pushliteral(L, "t");
-    lua_replace(L, 3);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    return lua_gettop(L);
-}
-
-/* loadfile(filename, mode, env): likewise. */
-static int loadfile_text(lua_State *L)
-{
-    int given = lua_gettop(L);
-    lua_settop(L, given < 2 ? 2 : given);
-    lua_pushliteral(L, "t");
-    lua_replace(L, 2);
+    lua_replace(L, mode);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
@@ -70,18 +58,19 @@ static int search_text(lua_State *L)
     return 2;
 }
 
-static void wrap_global(lua_State *L, const char *name, lua_CFunction wrapper)
+static void wrap_global(lua_State *L, const char *name, int mode)
 {
     lua_getglobal(L, name);
-    lua_pushcclosure(L, wrapper, 1);
+    lua_pushinteger(L, mode);
+    lua_pushcclosure(L, load_text, 2);
     lua_setglobal(L, name);
 }
 
 void ah_load_text_only(lua_State *L)
 {
-    wrap_global(L, "load", load_text);
-    wrap_global(L, "loadfile", loadfile_text);
-    wrap_global(L, "dofile", dofile_text);
+    wrap_global(L, "load", 3);
+    wrap_global(L, "loadfile", 2);
+    lua_register(L, "dofile", dofile_text);
     lua_getglobal(L, "package");
     lua_getfield(L, -1, "searchers");
     lua_pushcfunction(L, search_text);

@@ -157,8 +157,8 @@ end
 
 local M = {}
 
---- Makes an agent. Options: see agent_base.new.
----@param opts table
+--- Makes an agent.
+---@param opts agenthost.AgentOptions
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   return setmetatable(agent_base.new(opts), Agent)

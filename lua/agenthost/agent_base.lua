@@ -16,6 +16,7 @@ local plugins = require("agenthost.plugins")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
 local queue = require("agenthost.queue")
+local reload = require("agenthost.reload")
 local resume = require("agenthost.resume")
 local session = require("agenthost.session")
 local settings = require("agenthost.settings")
@@ -95,14 +96,12 @@ end
 
 local M = { methods = Base }
 
-local known <const> = {
-  "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
-  "base_dir", "on_notice", "instructions", "tool_choice", "permissions", "max_budget_usd",
-  "session", "parent",
-}
-
---- The names of agent.new's options.
-M.OPTIONS = known
+--- Whether it is one: what scripts have to return.
+---@param value any
+---@return boolean
+function M.is_agent(value)
+  return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
+end
 
 -- What the command line says comes before what the script says.
 local overrides = {}
@@ -237,7 +236,7 @@ end
 
 --- Makes the agent as if it had been made with other options; what it does goes on. Raises when
 --- something in them is wrong; then nothing has changed.
----@param opts table as for `new`
+---@param opts agenthost.AgentOptions
 ---@param is_stale fun(record: agenthost.PluginRecord): boolean plugins that are loaded anew
 ---@return string[] notes for the user
 function Base:reconfigure(opts, is_stale)
@@ -328,25 +327,11 @@ local function unless_made(self, undo)
 end
 
 --- Makes an agent.
----@param opts { model?: string, system?: string|fun(env: agenthost.PromptEnv): string,
----  plugins?: table, tools?: agenthost.Tool[], max_turns?: integer, max_tokens?: integer,
----  cwd?: string, provider?: agenthost.Provider, extra?: table, base_dir?: string,
----  on_notice?: agenthost.NoticePolicy, instructions?: boolean, tool_choice?: table,
----  permissions?: { mode?: string, allow?: string[], deny?: string[], ask?: string[] },
----  max_budget_usd?: number, session?: string, parent?: agenthost.Agent }
----  model: a name as of agenthost.provider, or nil: from the environment; plugins: see
----  plugin.lua; extra: fields for the request's body that the provider does not set by itself;
----  system: in place of prompts/system.md, the rest of the prompt stays; instructions: false leaves
----  AGENTS.md and CLAUDE.md out of the prompt; tool_choice: { type = "auto"|"any"|"none"|"tool",
----  name?, disable_parallel_tool_use? }, for any provider; permissions: see permission.lua and
----  permission_rules.lua; what the command line says comes first, then this, then the settings
----  file; deny rules of all three hold; max_budget_usd: when the calls have cost this much, runs
----  end with the code MAX_BUDGET; session: the id of one to go on with; parent: the agent for which
----  this one works (in a tool: ctx.agent), which is told the ends of its tasks once it is closed
+---@param opts agenthost.AgentOptions
 ---@return agenthost.Agent raises when something in it is wrong
 function M.new(opts)
   local captured = capture.current()
-  options.check(opts, known, 3)
+  options.check(opts, agent_options.NAMES, 3)
   if captured then
     return captured:stand_in_for(opts, Base)
   end
@@ -368,7 +353,7 @@ function M.new(opts)
   table.move(notes, 1, #notes, #self.notes + 1, self.notes) -- behind what is wrong already
   set_prompt(self, prompt_parts(self, opts, self.provider.model, self.plugins:prompts()))
   note_prompt(self)
-  self.reloader = require("agenthost.reload").new(self)
+  self.reloader = reload.new(self)
   return self
 end
 

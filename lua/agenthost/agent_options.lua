@@ -1,7 +1,39 @@
---- The options of agent.new: whether each has the right shape. What they mean: agent_base.new.
+--- The options of agent.new: what they mean, and whether each has the right shape.
 local options = require("agenthost.options")
 
+---@class agenthost.AgentOptions
+---@field model? string a name as of agenthost.provider; default: from the environment
+---@field provider? agenthost.Provider in place of `model`
+---@field system? string|fun(env: agenthost.PromptEnv): string in place of prompts/system.md; the
+---  rest of the prompt stays
+---@field instructions? boolean false leaves AGENTS.md and CLAUDE.md out of the prompt
+---@field plugins? table see plugin.lua
+---@field tools? agenthost.Tool[]
+---@field permissions? { mode?: string, allow?: string[], deny?: string[], ask?: string[] } see
+---  permission.lua and permission_rules.lua. What the command line says comes first, then this,
+---  then the settings file; deny rules of all three hold
+---@field max_turns? integer model calls of one run, default defaults.run.max_turns
+---@field max_tokens? integer of a reply, default defaults.run.max_tokens
+---@field max_budget_usd? number when the calls have cost this much, runs end with the code
+---  MAX_BUDGET
+---@field tool_choice? table for any provider: { type = "auto"|"any"|"none"|"tool", name?,
+---  disable_parallel_tool_use? }
+---@field extra? table fields for the request's body that the provider does not set by itself
+---@field on_notice? agenthost.NoticePolicy default "wake"
+---@field cwd? string where it works, default the working directory
+---@field base_dir? string where paths in `plugins` and `model` start, default the script's folder
+---@field session? string the id of one to go on with
+---@field parent? agenthost.Agent the agent for which this one works (in a tool: ctx.agent), which
+---  is told the ends of its tasks once it is closed
+
 local M = {}
+
+--- Their names.
+M.NAMES = {
+  "model", "system", "plugins", "tools", "max_turns", "max_tokens", "cwd", "provider", "extra",
+  "base_dir", "on_notice", "instructions", "tool_choice", "permissions", "max_budget_usd",
+  "session", "parent",
+}
 
 local PERMISSIONS <const> = { "mode", "allow", "deny", "ask" }
 local CHOICES <const> = { auto = true, any = true, none = true, tool = true }

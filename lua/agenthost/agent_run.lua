@@ -3,7 +3,7 @@
 local agent_tasks = require("agenthost.agent_tasks")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
-local provider_call = require("agenthost.provider.own")
+local checked = require("agenthost.provider.checked")
 local retry = require("agenthost.retry")
 local tools = require("agenthost.tools")
 
@@ -40,7 +40,7 @@ function Run:ask_model(request, on_event)
     return nil, message, code
   end
   local call <close> = self.usage:start(self.provider)
-  return call:done(provider_call.stream(self.provider, request, function(event)
+  return call:done(checked.stream(self.provider, request, function(event)
     call:event(event)
     on_event(event)
   end, self.provider == self.made_with.provider))

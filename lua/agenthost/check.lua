@@ -4,6 +4,7 @@
 --- The script itself runs, as for `agenthost agent.lua`; its model is one that answers nothing.
 local agent = require("agenthost.agent")
 local agent_base = require("agenthost.agent_base")
+local agent_options = require("agenthost.agent_options")
 local check_schema = require("agenthost.check_schema")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
@@ -85,7 +86,7 @@ end
 local function check_options(opts, report)
   local messages = {}
   for name in pairs(opts) do
-    local ok, message = pcall(options.check, { [name] = 1 }, agent_base.OPTIONS, -1)
+    local ok, message = pcall(options.check, { [name] = 1 }, agent_options.NAMES, -1)
     messages[#messages + 1] = not ok and message or nil
   end
   table.sort(messages)
@@ -237,16 +238,12 @@ local function measure(made)
   return { tokens = total, parts = parts }
 end
 
-local function is_agent(value)
-  return type(value) == "table" and type(value.run) == "function" and value.conversation ~= nil
-end
-
 -- What is wrong with the script as a whole.
 local function check_result(value, problem, report)
   if problem then
     return report("error", problem:find(NO_MODEL, 1, true)
       and "the script runs its agent itself; check wants a file that returns one" or problem)
-  elseif not is_agent(value) then
+  elseif not agent_base.is_agent(value) then
     return report("error", ("it has to return an agent (agent.new{...}), a plugin or a tool; it "
       .. "returned %s"):format(value ~= nil and "a " .. type(value)
       or "nothing: is `return` missing?"))
@@ -272,7 +269,7 @@ function M.run(path, opts)
     state_dir = false }
   agent_base.override(overrides)
   local value, wanted, problem = load_script(path, opts and opts.args)
-  if not wanted and type(value) == "table" and not is_agent(value) then
+  if not wanted and type(value) == "table" and not agent_base.is_agent(value) then
     wanted = { plugins = { path } }
     value, problem = try({ plugins = { path } })
   end
@@ -297,7 +294,7 @@ function M.run(path, opts)
       end
     end
   end
-  if is_agent(value) then
+  if agent_base.is_agent(value) then
     value:close()
   end
   agent_base.override({})

@@ -22,6 +22,9 @@ local json = require("agenthost.json")
 local results = require("agenthost.compaction.results")
 local size = require("agenthost.compaction.size")
 local summary = require("agenthost.compaction.summary")
+local words = require("agenthost.words")
+
+local grouped <const> = words.grouped
 
 ---@class agenthost.Compaction
 local Compaction = {}
@@ -60,11 +63,6 @@ end
 ---@return integer
 function Compaction:max_tokens()
   return self.size:reply()
-end
-
--- 182000 as "182,000".
-local function grouped(n)
-  return (tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
 end
 
 -- ---- the entry ---------------------------------------------------------------------------------
@@ -310,7 +308,7 @@ function M.describe(event)
   local parts = {}
   local function add(n, what, done)
     if n > 0 then
-      parts[#parts + 1] = ("%d %s%s %s"):format(n, what, n == 1 and "" or "s", done)
+      parts[#parts + 1] = words.number(n, what) .. " " .. done
     end
   end
   add(event.messages, "message", "summed up")

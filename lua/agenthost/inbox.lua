@@ -18,6 +18,7 @@ local VERDICTS <const> = { wake = true, merge = true, hold = true, drop = true }
 ---@alias agenthost.NoticePolicy "wake"|"merge"|"hold"|"drop"|fun(notice: table): string
 
 ---@class agenthost.Inbox
+---@field events? agenthost.Events plugins that decide before the policy does
 ---@field earlier? agenthost.Earlier the tasks of earlier hosts, which have something to tell, too
 ---@field on_drop fun(notice: table) told of each that is dropped, but for ends of tasks
 ---@field wanted boolean the user has said something that asks for a run
@@ -38,15 +39,13 @@ end
 ---@param policy? agenthost.NoticePolicy
 ---@param emit fun(event: table) told { type = "warning", text } of a policy that fails, and
 ---  { type = "held", runs } when notices have started too many runs in a row
----@param events? agenthost.Events plugins that decide before the policy does
 ---@return agenthost.Inbox
-function M.new(queue, policy, emit, events)
+function M.new(queue, policy, emit)
   M.check_policy(policy)
   return setmetatable({
     queue = queue,
     policy = policy or "wake",
     emit = emit,
-    events = events,
     on_drop = function() end,
     said = {}, -- blocks of the user's
     taken = {}, -- those of them that are being written

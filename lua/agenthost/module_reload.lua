@@ -18,6 +18,7 @@ M.NEEDS_RESTART = {
   ["agenthost.agent_base"] = "what the command line says is in its local variables",
   ["agenthost.async"] = "the jobs that run are in its local variables",
   ["agenthost.cli"] = "it has been called when the program began",
+  ["agenthost.command_line"] = "it has been read when the program began",
   ["agenthost.json"] = "the values that it marks are known by its local tables",
   ["agenthost.printed"] = "it stands in the place of functions of Lua's own",
   ["agenthost.testing.place"] = "the test under way is in its local variables",

@@ -2,7 +2,7 @@
 ---
 --- A plugin is a Lua file (or a folder with init.lua) that returns a tool, a list of tools, or a
 --- table with `name` and `setup(ctx, options)`: see agenthost.Plugin. The built-in ones use nothing
---- that yours cannot. What a plugin gets in hand is its context: plugin_record.lua.
+--- that yours cannot. What a plugin gets in hand is its context: plugin_context.lua.
 ---
 --- Its globals are its own: a file runs in an environment that reads the real globals and keeps
 --- what it sets. In a folder `require "x"` means the folder's x.lua first; it is loaded anew with

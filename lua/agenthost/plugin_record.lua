@@ -4,46 +4,12 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local events = require("agenthost.events")
-local http = require("agenthost.http")
 local options = require("agenthost.options")
+local plugin_context = require("agenthost.plugin_context")
 local protect = require("agenthost.protect")
 local strikes = require("agenthost.strikes")
 local sys = require("agenthost.sys")
 local tools = require("agenthost.tools")
-
---- What a plugin gets in hand. All of it belongs to the plugin and goes with it; only tasks stay:
---- they are the agent's.
----@class agenthost.PluginContext
----@field name string the plugin's
----@field cwd string the agent's working directory
----@field dir? string the folder of the plugin's file
----@field config table what stands beside the plugin's name in `plugins`
----@field state table kept from run to run: see plugin_state.lua; written when it has changed, after
----  each call of the plugin
----@field http agenthost.http
----@field plugin fun(spec: string|table) adds another plugin, as if it stood in `plugins`, relative
----  paths as there (`dir` names the plugin's own folder); it goes with the one that has added it.
----  While that is set up the two count together. Later it is set up and counts at once, or the call
----  raises and nothing has changed; one that was added before is loaded anew
----@field tool fun(tool: agenthost.Tool) adds a tool
----@field command fun(command: agenthost.Command) adds a command of the interactive program
----@field on fun(event: agenthost.EventName, fn: fun(event: table), opts?: { priority?: number })
----  adds a handler: see events.lua. The highest priority comes first; default 0
----@field timer fun(seconds: number, fn: fun(), opts?: { repeats?: boolean }): agenthost.PluginTimer
----  calls fn once, or again and again, that long after the last call has ended; while the agent
----  runs or waits at its prompt
----@field spawn fun(fn: function): agenthost.Job runs fn beside everything else; it is cancelled
----  when the plugin goes
----@field prompt fun(part: agenthost.PromptPart) adds to the system prompt; while it is set up only
----@field note fun(line: string) a line for the user; while it is set up it is shown at the start
----@field notify fun(text: string, fields?: table): integer?, string?, string? puts a notice into
----  the agent's queue
----@field task fun(command: string|string[], opts?: table): agenthost.Task runs a command as a task
----  of the agent: in its directory, with defaults.task.env, its end told if `notify`; options: see
----  `task.run`
----@field list_tasks fun(): agenthost.Task[] the tasks of the agent
----@field find_task fun(id: string): agenthost.Task?
----@field log fun(text: string) a line for --verbose
 
 ---@class agenthost.PluginTimer
 ---@field stop fun(self: agenthost.PluginTimer)
@@ -124,6 +90,16 @@ function Record:call(what, fn, ...)
   return ok, result
 end
 
+-- Waits for a job until `deadline`. Returns what has cancelled the wait, if something has.
+local function wait_until(job, deadline)
+  while not job.done and sys.now() < deadline do
+    local ok, err = pcall(async.wait_any, { job }, deadline - sys.now())
+    if not ok then
+      return err
+    end
+  end
+end
+
 --- Calls a function that may wait, but for no longer than defaults.plugin.setup: then its wait is
 --- cancelled. Outside async.run there is nobody to end a wait.
 ---@param what string for the message
@@ -135,13 +111,7 @@ function Record:in_time(what, fn, ...)
     return pcall(fn, ...)
   end
   local job, bound = async.spawn(fn, ...), defaults.plugin.setup
-  local deadline, reason = sys.now() + bound, nil
-  while not job.done and sys.now() < deadline do
-    local ok, err = pcall(async.wait_any, { job }, deadline - sys.now())
-    if not ok then
-      reason, deadline = err, 0
-    end
-  end
+  local reason = wait_until(job, sys.now() + bound)
   if job.done then
     return pcall(job.wait, job)
   end
@@ -352,106 +322,11 @@ function Record:start()
   end
 end
 
--- ---- the context -------------------------------------------------------------------------------
-
-local function setup_only(record, what)
-  if record.ready then
-    error(("%s: only while the plugin is set up"):format(what), 3)
-  end
-end
-
-local function check_prompt(part)
-  if type(part) ~= "table" or type(part.source) ~= "string" or type(part.text) ~= "string" then
-    error("ctx.prompt: expected { source = \"where it is from\", text = \"...\" }", 3)
-  end
-end
-
--- ctx:on(...) in place of ctx.on(...): the context itself is the first argument then.
-local function with_dot(context, first, name)
-  if rawequal(first, context) then
-    error(("ctx:%s(...): write ctx.%s(...), with a dot"):format(name, name), 3)
-  end
-end
-
----@return agenthost.PluginContext
-function Record:context()
-  local definition, host = self.definition, self.host -- its agent changes with the session
-  local context
-  context = {
-    name = definition.name,
-    cwd = host.agent.cwd,
-    dir = definition.path and definition.path:match("^(.*)/"),
-    config = definition.options,
-    http = http,
-    tool = function(tool)
-      with_dot(context, tool, "tool")
-      self:add_tool(tool)
-    end,
-    command = function(command)
-      with_dot(context, command, "command")
-      self:add_command(command)
-    end,
-    plugin = function(spec)
-      with_dot(context, spec, "plugin")
-      self:add_plugin(spec)
-    end,
-    on = function(event, fn, opts)
-      with_dot(context, event, "on")
-      self:add_handler(event, fn, opts)
-    end,
-    timer = function(seconds, fn, opts)
-      with_dot(context, seconds, "timer")
-      local timer = self:add_timer(seconds, fn, opts) -- no tail call: errors name the caller's line
-      return timer
-    end,
-    spawn = function(fn)
-      with_dot(context, fn, "spawn")
-      local job = self:spawn(fn)
-      return job
-    end,
-    prompt = function(part)
-      with_dot(context, part, "prompt")
-      setup_only(self, "ctx.prompt")
-      check_prompt(part)
-      self:add("prompts", part)
-    end,
-    note = function(line)
-      with_dot(context, line, "note")
-      if self.ready then
-        return host.agent:emit({ type = "note", text = tostring(line) })
-      end
-      self:add("notes", line)
-    end,
-    notify = function(text, fields)
-      with_dot(context, text, "notify")
-      return host.agent:notify(text, fields)
-    end,
-    task = function(command, opts)
-      with_dot(context, command, "task")
-      return host.agent:run_task(command, opts)
-    end,
-    list_tasks = function() return host.agent:list_tasks() end,
-    find_task = function(id) return host.agent:find_task(id) end,
-    log = function(text)
-      with_dot(context, text, "log")
-      host.agent:emit({ type = "log", text = text })
-    end,
-  }
-  return setmetatable(context, { __index = function(_, name)
-    if name == "state" then
-      return self:open_state()
-    end
-  end, __newindex = function(_, name)
-    error(name == "state" and "ctx.state: set its fields, not the table itself"
-      or "ctx has no field '" .. tostring(name) .. "' to set", 2)
-  end })
-end
-
 --- Sets the plugin up. Raises what that raises; nothing of it is live.
 function Record:set_up()
   local ok, err = self:in_time("setup", function()
-    protect.run("plugin " .. self.definition.source, self.definition.setup, self:context(),
-      self.definition.options)
+    protect.run("plugin " .. self.definition.source, self.definition.setup,
+      plugin_context.new(self), self.definition.options)
     self.ready = true -- before what it has spawned begins
   end)
   if not ok then
@@ -474,11 +349,9 @@ local function wait_for(jobs)
   local bound = defaults.plugin.teardown
   local deadline, why = sys.now() + bound, ("after %g s (defaults.plugin.teardown)"):format(bound)
   for _, job in ipairs(jobs) do
-    while not job.done and sys.now() < deadline do
-      local ok, err = pcall(async.wait_any, { job }, deadline - sys.now())
-      if not ok then
-        deadline, why = 0, ("(%s)"):format(tostring(err))
-      end
+    local cancelled = wait_until(job, deadline)
+    if cancelled then
+      deadline, why = 0, ("(%s)"):format(tostring(cancelled))
     end
     if not job.done then
       return why

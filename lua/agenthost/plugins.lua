@@ -168,12 +168,6 @@ local function own_tools(list)
   end }
 end
 
-local function drop(candidate)
-  for _, record in ipairs(candidate.fresh) do
-    record:tear_down()
-  end
-end
-
 -- Puts the plugin of a spec into a candidate, and behind it those that it adds.
 function Plugins:place(candidate, spec, is_stale)
   local base_dir, count = candidate.list.base_dir, #candidate.records
@@ -210,7 +204,7 @@ function Plugins:prepare(list, is_stale)
     assemble(candidate.records)
   end, function(err) return err end)
   if not ok then
-    drop(candidate)
+    self:drop(candidate)
     error(err, 0)
   end
   return candidate
@@ -218,7 +212,9 @@ end
 
 --- Takes back what was prepared.
 function Plugins:drop(candidate) -- luacheck: ignore 212
-  drop(candidate)
+  for _, record in ipairs(candidate.fresh) do
+    record:tear_down()
+  end
 end
 
 -- The new ones are live and get what was saved; should one of them not take it, the old ones are

@@ -351,10 +351,10 @@ function M.ask_again()
   places.project_refused = nil
 end
 
---- Whether the project brings modules of agenthost's own. Forgets those that are loaded, so that
---- they are looked for anew.
----@return boolean
-function M.reload_modules()
+--- Forgets the modules of agenthost's own that are loaded, if the project brings some: they are
+--- looked for anew.
+---@return boolean forgotten
+function M.forget_modules()
   if not (places.project and is_directory(places.project .. "/lua/agenthost")) then
     return false
   end

@@ -138,17 +138,6 @@ function M.run(owner, fn, ...)
   return raise(owner, M.call(owner, fn, ...))
 end
 
---- A function that does `run` with fn.
----@generic F: function
----@param owner string
----@param fn F
----@return F
-function M.wrap(owner, fn)
-  return function(...)
-    return M.run(owner, fn, ...)
-  end
-end
-
 --- Bounds the memory of the Lua state, as the defaults and the environment say.
 ---@param mebibytes? string of AGENTHOST_MEMORY
 ---@return string? message what is wrong with it

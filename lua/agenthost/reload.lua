@@ -16,12 +16,12 @@
 local agent_capture = require("agenthost.agent_capture")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local module_batch = require("agenthost.module_batch")
 local module_reload = require("agenthost.module_reload")
 local plugin = require("agenthost.plugin")
 local project = require("agenthost.project")
 local prompt = require("agenthost.prompt")
 local protect = require("agenthost.protect")
-local reload_modules = require("agenthost.reload_modules")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.Reload
@@ -304,7 +304,7 @@ end
 
 function Reload:apply(changes, lines)
   local plugins = {}
-  reload_modules.load(self, lines, changes)
+  module_batch.load(self, lines, changes)
   for _, change in ipairs(changes) do
     if change.kind == "script" then
       self:try(lines, change, function() return self:load_script(change) end)

@@ -7,6 +7,9 @@
 local json = require("agenthost.json")
 local models = require("agenthost.models")
 local sys = require("agenthost.sys")
+local words = require("agenthost.words")
+
+local grouped <const> = words.grouped
 
 local M = {}
 
@@ -200,11 +203,6 @@ end
 ---@return number? usd nil when the price of a call is not known
 function M.cost(of)
   return of.unpriced == 0 and of.cost_usd or nil
-end
-
-local function grouped(n)
-  local s = tostring(n):reverse():gsub("(%d%d%d)", "%1,"):reverse()
-  return (s:gsub("^,", ""))
 end
 
 --- "$0", "$0.0123", "$4.56".

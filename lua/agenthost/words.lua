@@ -54,6 +54,13 @@ function M.count(count)
   return ("%.1fM"):format(count / 1000000)
 end
 
+--- "182,000".
+---@param count integer
+---@return string
+function M.grouped(count)
+  return (tostring(count):reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
+end
+
 --- "1 task", "2 tasks".
 ---@param count integer
 ---@param what string

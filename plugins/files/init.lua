@@ -2,6 +2,7 @@
 --- links and `..`.
 local defaults = require("agenthost.defaults")
 local text = require("agenthost.text")
+local words = require("agenthost.words")
 
 -- The content and whether that is all of the file.
 local function read(ctx, path)
@@ -15,10 +16,6 @@ end
 local function write(ctx, path, content)
   local ok, message = ctx.root:write(path, content)
   return ok or error(message, 0)
-end
-
-local function plural(count, word)
-  return ("%d %s%s"):format(count, word, count == 1 and "" or "s")
 end
 
 local function first_lines(content, limit)
@@ -35,7 +32,7 @@ local function first_lines(content, limit)
   if left == 0 then
     return content
   end
-  return ("%s[... %s left out ...]"):format(content:sub(1, at - 1), plural(left, "line"))
+  return ("%s[... %s left out ...]"):format(content:sub(1, at - 1), words.number(left, "line"))
 end
 
 local function read_file(input, ctx)
@@ -55,7 +52,7 @@ end
 
 local function write_file(input, ctx)
   write(ctx, input.path, input.content)
-  return ("Wrote %s to %s"):format(plural(#input.content, "byte"), input.path)
+  return ("Wrote %s to %s"):format(words.number(#input.content, "byte"), input.path)
 end
 
 -- Where `old` stands, and that it stands there only.
@@ -105,7 +102,7 @@ end
 
 local function preview_write_file(input, ctx)
   local stat = ctx.root:stat(input.path)
-  local head = stat and ("replaces a file of %s"):format(plural(stat.size, "byte")) or "a new file"
+  local head = stat and "replaces a file of " .. words.number(stat.size, "byte") or "a new file"
   return ("%s\n%s"):format(head, marked(input.content, "+ "))
 end
 

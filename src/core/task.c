@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 
 /* ---- the table ---- */
 
-static struct ah_task *find_locked(struct ah_runner *runner, uint32_t number)
+struct ah_task *ah_task_find_locked(struct ah_runner *runner, uint64_t number)
 {
     struct ah_task *task = runner->buckets[number % AH_TASK_BUCKETS];
     while (task != NULL && task->number != number) {
@@ -128,7 +127,7 @@ static int new_number_locked(struct ah_runner *runner, uint32_t *ret_number)
     for (int tries = 0; tries < 100; tries++) {
         uint32_t number;
         if (getrandom(&number, sizeof number, 0) == (ssize_t)sizeof number &&
-            find_locked(runner, number) == NULL) {
+            ah_task_find_locked(runner, number) == NULL) {
             *ret_number = number;
             return 0;
         }
@@ -258,73 +257,6 @@ int ah_task_run(struct ah_runner *runner, const struct ah_task_options *options,
 
 /* ---- the end ---- */
 
-static struct ah_notice *make_notice(const struct ah_task *task)
-{
-    const struct ah_task_state *state = &task->state;
-    const char *status = ah_task_status_name(state->status);
-    struct stat st;
-    int64_t bytes = stat(task->output, &st) == 0 ? (int64_t)st.st_size : 0;
-    struct ah_notice *notice = ah_notice_new();
-    if (notice == NULL) {
-        return NULL;
-    }
-    int rc = ah_notice_add_text(notice, "kind", "task", 4);
-    rc = rc < 0 ? rc : ah_notice_add_text(notice, "task", task->id, strlen(task->id));
-    rc = rc < 0 ? rc : ah_notice_add_text(notice, "status", status, strlen(status));
-    rc = rc < 0 ? rc : ah_notice_add_text(notice, "command", task->command, strlen(task->command));
-    if (rc == 0 && task->label != NULL) {
-        rc = ah_notice_add_text(notice, "label", task->label, strlen(task->label));
-    }
-    if (rc == 0 && state->code >= 0) {
-        rc = ah_notice_add_integer(notice, "code", state->code);
-    }
-    if (rc == 0 && state->signal > 0) {
-        rc = ah_notice_add_integer(notice, "signal", state->signal);
-    }
-    if (rc == 0 && state->reason[0] != '\0') {
-        rc = ah_notice_add_text(notice, "reason", state->reason, strlen(state->reason));
-    }
-    rc = rc < 0 ? rc : ah_notice_add_number(notice, "seconds", state->seconds);
-    rc = rc < 0 ? rc : ah_notice_add_text(notice, "output", task->output, strlen(task->output));
-    rc = rc < 0 ? rc : ah_notice_add_integer(notice, "bytes", bytes);
-    if (rc < 0) {
-        ah_notice_free(notice);
-        return NULL;
-    }
-    return notice;
-}
-
-static void set_owed_locked(struct ah_task *task, bool owed)
-{
-    if (task->notice_owed != owed) {
-        task->notice_owed = owed;
-        task->runner->owed += owed ? 1 : (size_t)-1;
-    }
-}
-
-/* Pushes the notice of an ended task, when it owes one. */
-static void notify_locked(struct ah_task *task)
-{
-    if (task->told || task->notice_seq != 0 || !task->state.notify || task->queue == NULL) {
-        set_owed_locked(task, false);
-        return;
-    }
-    struct ah_notice *notice = make_notice(task);
-    set_owed_locked(task, notice == NULL);
-    if (notice != NULL) {
-        task->notice_seq = ah_queue_push(task->queue, notice);
-    }
-}
-
-void ah_task_retry_notices_locked(struct ah_runner *runner)
-{
-    for (struct ah_task *t = runner->oldest; t != NULL && runner->owed > 0; t = t->younger) {
-        if (t->notice_owed) {
-            notify_locked(t);
-        }
-    }
-}
-
 /* Forgets the oldest ended tasks beyond AH_TASKS_KEPT. Those whose notice is owed, or not yet
  * acknowledged, stay; the walk is bounded because it is taken at every end. */
 static void forget_old_locked(struct ah_runner *runner)
@@ -365,7 +297,7 @@ void ah_task_end_locked(struct ah_task *task, enum ah_task_status status, int co
     snprintf(task->state.reason, sizeof task->state.reason, "%s", reason);
     runner->ended++;
     ah_task_note_dirty_locked(task);
-    notify_locked(task);
+    ah_task_notify_locked(task);
     ah_wake_post(runner->wake, task->wake_id);
     forget_old_locked(runner);
 }
@@ -459,61 +391,6 @@ bool ah_task_kill_with(struct ah_task *task, int signal, double grace, const cha
     return alive;
 }
 
-void ah_task_set_notify(struct ah_task *task, bool notify)
-{
-    pthread_mutex_lock(&task->runner->lock);
-    if (notify && !task->state.notify && !task->told && task->queue != NULL) {
-        /* Without the mark a crash would cost this one notice; that it cannot be written is no
-         * reason to withhold it now. */
-        (void)ah_task_note_mark_locked(task, "owed");
-    } else if (!notify && task->state.notify && task->notice_seq == 0) {
-        (void)ah_task_note_mark_locked(task, "waived");
-    }
-    task->state.notify = notify;
-    if (task->state.ended) {
-        notify_locked(task);
-    }
-    pthread_mutex_unlock(&task->runner->lock);
-}
-
-bool ah_task_set_queue(struct ah_task *task, struct ah_queue *queue)
-{
-    struct ah_queue *before = NULL;
-    pthread_mutex_lock(&task->runner->lock);
-    bool moves = task->state.notify && task->queue != NULL && !task->told && !task->delivered;
-    if (moves) {
-        if (task->notice_seq != 0) {
-            (void)ah_queue_withdraw(task->queue, task->notice_seq);
-        }
-        before = task->queue;
-        task->queue = ah_queue_ref(queue);
-        task->notice_seq = 0;
-        if (task->state.ended) {
-            notify_locked(task);
-        }
-    }
-    pthread_mutex_unlock(&task->runner->lock);
-    ah_queue_unref(before);
-    return moves;
-}
-
-bool ah_task_acknowledge(struct ah_task *task)
-{
-    pthread_mutex_lock(&task->runner->lock);
-    bool told = false;
-    if (task->state.ended) {
-        /* Withdrawn before, it may be pending again: the message did not come to be. */
-        told =
-            task->notice_seq == 0 || ah_queue_withdraw(task->queue, task->notice_seq) || task->told;
-        task->told = told;
-        if (told) {
-            set_owed_locked(task, false);
-        }
-    }
-    pthread_mutex_unlock(&task->runner->lock);
-    return told;
-}
-
 int ah_task_write(struct ah_task *task, const void *data, size_t len, bool end, size_t *ret_taken)
 {
     struct ah_runner *runner = task->runner;
@@ -545,17 +422,12 @@ struct ah_task *ah_runner_find(struct ah_runner *runner, const char *id)
         return NULL;
     }
     pthread_mutex_lock(&runner->lock);
-    struct ah_task *task = find_locked(runner, (uint32_t)strtoul(id, NULL, 16));
+    struct ah_task *task = ah_task_find_locked(runner, strtoul(id, NULL, 16));
     if (task != NULL) {
         task->refs++;
     }
     pthread_mutex_unlock(&runner->lock);
     return task;
-}
-
-struct ah_task *ah_task_find_locked(struct ah_runner *runner, uint64_t number)
-{
-    return number <= UINT32_MAX ? find_locked(runner, (uint32_t)number) : NULL;
 }
 
 int ah_runner_list(struct ah_runner *runner, struct ah_task ***ret_tasks, size_t *ret_count)

@@ -1,5 +1,6 @@
 /*
- * What task.c (the table and the tasks in it) and runner.c (the thread and the supervisor) share.
+ * What task.c (the table and the tasks in it), task_notice.c (telling their ends), task_ledger.c
+ * (noting what the supervisor cannot) and runner.c (the thread and the supervisor) share.
  * Not for anybody else.
  */
 #pragma once
@@ -100,6 +101,9 @@ int ah_task_note_mark_locked(struct ah_task *task, const char *type);
 
 /* The ledger of a task has got an end, from whomever: to be synced at the next quiet moment. */
 void ah_task_note_dirty_locked(struct ah_task *task);
+
+/* Pushes the notice of an ended task, when it owes one. */
+void ah_task_notify_locked(struct ah_task *task);
 
 /* Tries again to push notices that there was no memory for. */
 void ah_task_retry_notices_locked(struct ah_runner *runner);

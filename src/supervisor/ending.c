@@ -4,7 +4,6 @@
 #include "look.h"
 #include "proc.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -21,7 +20,7 @@ int ending_signal(struct tasks *tasks, const struct task *task, int signal)
         match.spared = task->pid; /* had it from ending_begin */
     }
     int left = proc_signal_in(&tasks->scan, &match, signal);
-    if (left == -EMFILE || left == -ENFILE || left == -ENOMEM) {
+    if (proc_is_shortage(left)) {
         left = 1; /* that passes, so nobody is taken for gone meanwhile */
     }
     if (left < 0 && signal != 0 && !task->group_gone) {

@@ -97,7 +97,7 @@ static void look_at_unsure(struct tasks *tasks)
             continue;
         }
         int left = task->group_gone && unknown <= 0 ? 0 : count_left(tasks, task);
-        if (left == -EMFILE || left == -ENFILE || left == -ENOMEM) {
+        if (proc_is_shortage(left)) {
             tasks->unsure_at = ah_clock_now() + LATER; /* that passes */
             continue;
         }

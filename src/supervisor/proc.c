@@ -43,8 +43,7 @@ static ssize_t read_file(int proc_fd, pid_t pid, const char *name, char *data, s
     return n < 0 ? n : (ssize_t)len;
 }
 
-/* Out of descriptors or memory: what cannot be read may be there all the same. */
-static bool is_shortage(int rc)
+bool proc_is_shortage(int rc)
 {
     return rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM;
 }
@@ -81,7 +80,7 @@ static const char *marker_of(struct proc_scan *scan, struct process *process)
     }
     process->marker_read = true;
     ssize_t len = read_file(scan->proc_fd, process->pid, "environ", scan->environment, ENVIRON_MAX);
-    scan->error = is_shortage((int)len) ? (int)len : scan->error;
+    scan->error = proc_is_shortage((int)len) ? (int)len : scan->error;
     const char *end = scan->environment + (len > 0 ? len : 0);
     for (const char *at = scan->environment; at < end; at += strlen(at) + 1) {
         if (strncmp(at, AH_LINK_MARKER "=", sizeof AH_LINK_MARKER) == 0) {
@@ -150,7 +149,7 @@ static int list_processes(int proc_fd, struct process **ret_list, size_t *ret_co
         }
         int read = read_process(proc_fd, (pid_t)pid, &list[count]);
         count += read == 0 ? 1 : 0; /* else it has just gone */
-        if (is_shortage(read)) {
+        if (proc_is_shortage(read)) {
             rc = read;
             break;
         }

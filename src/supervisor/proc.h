@@ -2,8 +2,9 @@
  * Looking through /proc for the processes of a task.
  *
  * Two questions: who is in the task's process group, and who carries its marker in the environment
- * (a descendant that left the group with setsid). Only asked when a task is ended by force or the
- * host is gone, because a look costs about 10 microseconds a process of the machine.
+ * (a descendant that left the group with setsid). Only asked when a task is ended by force, when
+ * one that has ended may have left something, or when the host is gone, because a look costs about
+ * 10 microseconds a process of the machine.
  */
 #pragma once
 
@@ -41,9 +42,13 @@ void proc_scan_clear(struct proc_scan *scan);
 
 /* Sends signal (0: none) to every living process that matches one of the questions, this process
  * itself left out, and has it go on when it is stopped, so that it takes the signal. Zombies do not
- * count. Returns how many matched, or a negative errno: -EMFILE, -ENFILE or -ENOMEM when not all of
+ * count. Returns how many matched, or a negative errno: one of proc_is_shortage when not all of
  * them could be looked at (those that were found have the signal). */
 int proc_signal(const struct proc_match *match, int signal);
+
+/* Whether a negative errno says that descriptors or memory are short: that passes, and what could
+ * not be read may be there all the same. */
+bool proc_is_shortage(int rc);
 
 /* The number of children of this (single-threaded) process, zombies included, or a negative errno
  * where the kernel does not tell. */

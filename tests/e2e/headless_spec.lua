@@ -19,10 +19,6 @@ local function stays(file)
   return ("echo $$ > %s; exec sleep 600"):format(file)
 end
 
-local function wait_for_file(path)
-  assert(tmux.eventually(function() return t.place:read(path) end), path .. " did not appear")
-end
-
 describe("output", function()
   it("text: the answer and nothing else on stdout", function()
     t:script(
@@ -337,7 +333,7 @@ describe("exit codes", function()
         { text = "never" })
       local running = t:start({ "-p", "x" })
       for _, file in ipairs({ "a", "b", "c" }) do
-        wait_for_file(file)
+        t:wait_for_file(file)
       end
       running:signal(signal)
       local result = running:wait(30)
@@ -365,7 +361,7 @@ describe("exit codes", function()
       t:script({ tools = { { name = "background_run", input = { command = stays("a") } } } },
         { text = "Started." })
       local running = t:start({ "-p", "x" })
-      wait_for_file("a")
+      t:wait_for_file("a")
       t.server.wait(function(log)
         local ended = 0
         for _, entry in ipairs(log) do
@@ -383,7 +379,7 @@ describe("exit codes", function()
     t:script({ tools = { { name = "background_run", input = { command = stays("a") } } } },
       { text = "Started it." })
     local running = t:start({ "-p", "x" })
-    wait_for_file("a")
+    t:wait_for_file("a")
     tmux.eventually(function() return #t.place:messages() == 4 end)
     running:signal("TERM")
     running:wait(20)

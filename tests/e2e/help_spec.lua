@@ -1,5 +1,5 @@
 -- The manual says what is there: names are looked up, and its examples are run.
-local agent_base <const> = require("agenthost.agent_base")
+local agent_options <const> = require("agenthost.agent_options")
 local case <const> = require("support.case")
 local defaults <const> = require("agenthost.defaults")
 local places <const> = require("agenthost.places")
@@ -83,14 +83,15 @@ describe("the manual", function()
 
   it("has all options and fields, and no others", function()
     local options = {}
-    for _, name in ipairs(agent_base.OPTIONS) do
+    for _, name in ipairs(agent_options.NAMES) do
       options[name] = true
     end
+    assert.same(options, fields("agent_options.lua", "agenthost.AgentOptions"))
     local lists = {
       { items("agents", "Options"), options },
       { items("tools", "Fields"), fields("tools.lua", "agenthost.Tool") },
       { items("tools", "Context"), fields("agent_tasks.lua", "agenthost.ToolContext") },
-      { items("plugins", "Context"), fields("plugin_record.lua", "agenthost.PluginContext") },
+      { items("plugins", "Context"), fields("plugin_context.lua", "agenthost.PluginContext") },
     }
     for _, list in ipairs(lists) do
       assert.same(list[2], list[1])

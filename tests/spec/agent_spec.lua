@@ -7,6 +7,7 @@ local sys = require("agenthost.sys")
 local temp = require("support.temp")
 
 local call, reply, raised = agents.call, agents.reply, temp.raised
+local events_of <const> = agents.events_of
 local FAR <const> = 30
 
 describe("agent", function()
@@ -27,16 +28,6 @@ describe("agent", function()
   local function last_message(made)
     local messages = made.conversation:messages()
     return messages[#messages]
-  end
-
-  local function events_of(made, type)
-    local found = {}
-    for _, event in ipairs(made.events) do
-      if event.type == type then
-        found[#found + 1] = event
-      end
-    end
-    return found
   end
 
   -- Calls fn as soon as an event of this type has come.

@@ -8,6 +8,7 @@ local sys = require("agenthost.sys")
 local temp = require("support.temp")
 
 local call, reply, raised = agents.call, agents.reply, temp.raised
+local events_of <const> = agents.events_of
 local FAR <const> = 30
 
 local function text(s)
@@ -63,16 +64,6 @@ describe("compaction", function()
 
   local function tool(name, run)
     return { name = name, description = "for the test", run = run }
-  end
-
-  local function events_of(made, type)
-    local found = {}
-    for _, event in ipairs(made.events) do
-      if event.type == type then
-        found[#found + 1] = event
-      end
-    end
-    return found
   end
 
   -- A model that sums up with `summary` (a text, or a function as a turn) and otherwise takes its

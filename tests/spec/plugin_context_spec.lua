@@ -5,7 +5,7 @@ local places = require("agenthost.places")
 local sys = require("agenthost.sys")
 local temp = require("support.temp")
 
-local call, reply = agents.call, agents.reply
+local call, reply, events_of = agents.call, agents.reply, agents.events_of
 local raised = temp.raised
 
 describe("a plugin's context", function()
@@ -26,14 +26,6 @@ describe("a plugin's context", function()
     opts.system = "s"
     opts.plugins = { { name = name, setup = setup } }
     return place:new(turns or {}, opts)
-  end
-
-  local function events_of(made, kind)
-    local found = {}
-    for _, event in ipairs(made.events) do
-      found[#found + 1] = event.type == kind and event or nil
-    end
-    return found
   end
 
   -- Waits inside async.run until something holds.

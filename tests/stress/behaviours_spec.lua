@@ -3,7 +3,6 @@
 local async = require("agenthost.async")
 local ledger = require("agenthost.ledger")
 local program = require("support.program")
-local queue = require("agenthost.queue")
 local stress = require("support.stress")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -13,28 +12,19 @@ local watch = require("agenthost.watch")
 local FAR <const> = stress.FAR
 
 describe("a task", function()
-  local base, dir, q
+  local here, base, dir, q
 
   before_each(function()
-    base = temp.directory()
-    dir = base .. "/session"
-    task.set_dir(dir)
-    q = queue.new()
+    here = stress.place()
+    base, dir, q = here.base, here.dir, here.queue
   end)
 
   after_each(function()
-    for _, one in ipairs(task.list()) do
-      one:kill({ grace = 0 })
-      one:wait(FAR)
-    end
-    q:close()
-    temp.remove(base)
+    here:close()
   end)
 
   local function run(command, options)
-    options = options or {}
-    options.queue = q
-    return assert(task.run(command, options))
+    return here:run(command, options)
   end
 
   local function wait_for_output(one, text)

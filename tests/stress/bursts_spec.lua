@@ -1,37 +1,24 @@
 -- Many tasks at once: each end is told, once.
 local ledger = require("agenthost.ledger")
-local queue = require("agenthost.queue")
 local stress = require("support.stress")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
-local temp = require("support.temp")
-
-local FAR <const> = stress.FAR
 
 describe("a burst of tasks", function()
-  local base, dir, q
+  local here, base, dir, q
 
   before_each(function()
-    base = temp.directory()
-    dir = base .. "/session"
-    task.set_dir(dir)
-    q = queue.new()
+    here = stress.place()
+    base, dir, q = here.base, here.dir, here.queue
   end)
 
   after_each(function()
-    for _, one in ipairs(task.list()) do
-      one:kill({ grace = 0 })
-      one:wait(FAR)
-    end
-    q:close()
+    here:close()
     task.set_max_running(64)
-    temp.remove(base)
   end)
 
   local function run(command, options)
-    options = options or {}
-    options.queue = q
-    return assert(task.run(command, options))
+    return here:run(command, options)
   end
 
   -- Each of these tasks was told exactly once, and nothing else was.

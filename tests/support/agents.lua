@@ -128,14 +128,25 @@ function Agents:close()
   temp.remove(self.cwd)
 end
 
---- The warnings among the events of an agent.
----@return string[]
-function M.warnings(made)
+--- The events of one type that an agent has told so far.
+---@param type string
+---@return table[]
+function M.events_of(made, type)
   local found = {}
   for _, event in ipairs(made.events) do
-    found[#found + 1] = event.type == "warning" and event.text or nil
+    found[#found + 1] = event.type == type and event or nil
   end
   return found
+end
+
+--- The texts of its warnings.
+---@return string[]
+function M.warnings(made)
+  local texts = {}
+  for i, event in ipairs(M.events_of(made, "warning")) do
+    texts[i] = event.text
+  end
+  return texts
 end
 
 return M

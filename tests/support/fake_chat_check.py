@@ -139,16 +139,7 @@ class ChatCheck(OpenAIChecker):
             refuse(f"fake: {path}: an assistant message that says nothing", path + ".content")
 
     def content(self, path, content, parts):
-        if isinstance(content, str):
-            return
-        self.array(path, content)
-        for index, part in enumerate(content):
-            where = f"{path}[{index}]"
-            self.type(where, part, dict)
-            kind = part.get("type")
-            if kind is None:
-                self.missing(where + ".type")
-            self.one_of(where + ".type", kind, sorted(parts))
+        for where, part, kind in self.each_part(path, content, parts):
             self.fields(where, part, {"type", kind})
             if kind == "image_url":
                 self.image(where + ".image_url", part["image_url"])

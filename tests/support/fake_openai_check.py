@@ -80,6 +80,20 @@ class OpenAIChecker(Checker):
             refuse(f"Invalid '{path}': empty array. Expected an array with minimum length 1, but "
                    "got an empty array instead.", path, "empty_array")
 
+    def each_part(self, path, content, kinds):
+        """The parts of a content, one by one: where it is, itself, its type. A text has none."""
+        if isinstance(content, str):
+            return
+        self.array(path, content)
+        for index, part in enumerate(content):
+            where = f"{path}[{index}]"
+            self.type(where, part, dict)
+            kind = part.get("type")
+            if kind is None:
+                self.missing(where + ".type")
+            self.one_of(where + ".type", kind, sorted(kinds))
+            yield where, part, kind
+
     def output_format(self, path, value):
         self.fields(path, value, {"type"}, {"json_schema", "name", "schema", "strict",
                                             "description"})

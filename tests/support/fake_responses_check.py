@@ -232,16 +232,7 @@ class ResponsesCheck(OpenAIChecker):
             refuse(f"fake: {path}: an assistant message that says nothing", path + ".content")
 
     def parts(self, path, content, allowed):
-        if isinstance(content, str):
-            return
-        self.array(path, content)
-        for index, part in enumerate(content):
-            where = f"{path}[{index}]"
-            self.type(where, part, dict)
-            kind = part.get("type")
-            if kind is None:
-                self.missing(where + ".type")
-            self.one_of(where + ".type", kind, sorted(allowed))
+        for where, part, kind in self.each_part(path, content, allowed):
             required, optional = allowed[kind]
             self.fields(where, part, required | {"type"}, optional)
             self.types(part, where, {"annotations": list, "logprobs": list})

@@ -3,7 +3,10 @@
 --- $AGENTHOST_STRESS is "small" (the default) or "full".
 local async = require("agenthost.async")
 local json = require("agenthost.json")
+local queue = require("agenthost.queue")
 local sys = require("agenthost.sys")
+local task = require("agenthost.task")
+local temp = require("support.temp")
 
 local M = {}
 
@@ -28,6 +31,37 @@ function M.seed()
   math.randomseed(seed)
   print("seed " .. seed)
   return seed
+end
+
+---@class support.stress.Place
+---@field base string a directory of its own
+---@field dir string below it, of a session: with the ledger of the tasks
+---@field queue agenthost.Queue
+local Place = {}
+Place.__index = Place
+
+--- A place for tasks of this process; `close` ends them all.
+function M.place()
+  local base = temp.directory()
+  local self = setmetatable({ base = base, dir = base .. "/session", queue = queue.new() }, Place)
+  task.set_dir(self.dir)
+  return self
+end
+
+--- Runs a task that tells its end in the queue of the place.
+function Place:run(command, options)
+  options = options or {}
+  options.queue = self.queue
+  return assert(task.run(command, options))
+end
+
+function Place:close()
+  for _, one in ipairs(task.list()) do
+    one:kill({ grace = 0 })
+    one:wait(FAR)
+  end
+  self.queue:close()
+  temp.remove(self.base)
 end
 
 --- Calls `look` until it gives something true, which is returned; nil when the time is over.

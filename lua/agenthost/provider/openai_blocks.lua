@@ -19,6 +19,13 @@ local function raw_item(item)
   return item and json.raw(raw.line(item)) or nil
 end
 
+--- Whether what a server sent is a text, and not an empty one.
+---@param value any
+---@return boolean
+function M.filled(value)
+  return type(value) == "string" and value ~= ""
+end
+
 --- An id for a call that came without.
 ---@return string
 function M.new_id()

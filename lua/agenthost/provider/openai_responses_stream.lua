@@ -5,7 +5,7 @@ local json = require("agenthost.json")
 local openai_blocks = require("agenthost.provider.openai_blocks")
 local openai_usage = require("agenthost.provider.openai_usage")
 
-local count <const> = openai_usage.count
+local count <const>, filled <const> = openai_usage.count, openai_blocks.filled
 
 local M = {}
 
@@ -25,10 +25,6 @@ function M.new(on_event)
     indexes = {}, -- of items: a server may count as it likes
     usage = {},
   }, Accumulator)
-end
-
-local function filled(s)
-  return type(s) == "string" and s ~= ""
 end
 
 -- ---- items -------------------------------------------------------------------------------------

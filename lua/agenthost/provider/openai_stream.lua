@@ -8,7 +8,7 @@ local json = require("agenthost.json")
 local openai_blocks = require("agenthost.provider.openai_blocks")
 local openai_usage = require("agenthost.provider.openai_usage")
 
-local count <const> = openai_usage.count
+local count <const>, filled <const> = openai_usage.count, openai_blocks.filled
 
 local M = {}
 
@@ -38,10 +38,6 @@ function M.new(on_event)
     blocks = {}, -- in the order in which they began
     calls = {}, -- index, as the server counts -> the newest block of that index
   }, Accumulator)
-end
-
-local function filled(s)
-  return type(s) == "string" and s ~= ""
 end
 
 -- ---- text and thinking -------------------------------------------------------------------------

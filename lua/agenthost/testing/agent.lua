@@ -1,6 +1,7 @@
 --- An agent in a test: the real one, in a workspace and a state directory of its own, with a model
 --- that is scripted or replayed, and notes of what happens.
 local agent_base = require("agenthost.agent_base")
+local agent_options = require("agenthost.agent_options")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
 local replay = require("agenthost.provider.replay")
@@ -242,7 +243,7 @@ local function run_script(path, args)
     error(message, 0)
   end
   local made = chunk(table.unpack(args or {}))
-  if type(made) ~= "table" or type(made.run) ~= "function" or not made.conversation then
+  if not agent_base.is_agent(made) then
     error(("%s has to return an agent (agent.new{...}), it returned a %s"):format(path,
       type(made)), 0)
   end
@@ -274,7 +275,7 @@ local function close(agent)
 end
 
 local function check(opts)
-  local names = table.move(agent_base.OPTIONS, 1, #agent_base.OPTIONS, #OWN + 1,
+  local names = table.move(agent_options.NAMES, 1, #agent_options.NAMES, #OWN + 1,
     table.move(OWN, 1, #OWN, 1, {}))
   options.check(opts, names, 4)
   for name in pairs(opts.script and opts or {}) do

@@ -5,6 +5,7 @@ local secrets = require("agenthost.secrets")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 local trust = require("agenthost.ui.trust")
+local words = require("agenthost.words")
 
 local M = {}
 
@@ -19,16 +20,12 @@ What they print goes to standard error.
 Exit codes: 0 no errors, 1 errors, 2 wrong usage.
 ]]
 
-local function plural(count, word)
-  return ("%d %s%s"):format(count, word, count == 1 and "" or "s")
-end
-
 local function show(path, result, count, stdout)
   local function put(line)
     sys.write_fd(stdout, text.clean(line) .. "\n")
   end
-  put(("%s: %s, %s"):format(path, plural(count(result, "error"), "error"),
-    plural(count(result, "warning"), "warning")))
+  put(("%s: %s, %s"):format(path, words.number(count(result, "error"), "error"),
+    words.number(count(result, "warning"), "warning")))
   for _, severity in ipairs({ "error", "warning" }) do
     for _, finding in ipairs(result.findings) do
       if finding.severity == severity then
@@ -44,9 +41,9 @@ local function show(path, result, count, stdout)
   end
 end
 
-local function parse(words)
+local function parse(given)
   local opts = {}
-  for _, word in ipairs(words) do
+  for _, word in ipairs(given) do
     if word == "--json" then
       opts.json = true
     elseif word == "--trust-project" then
@@ -63,10 +60,10 @@ local function parse(words)
 end
 
 --- Runs the command. Returns the exit code.
----@param words string[] what stands behind "check"
+---@param given string[] what stands behind "check"
 ---@return integer
-function M.run(words)
-  local opts = parse(words)
+function M.run(given)
+  local opts = parse(given)
   if opts.help then
     sys.write_fd(1, USAGE)
     return 0
@@ -74,7 +71,7 @@ function M.run(words)
     error({ usage = "check: which file?\n" .. USAGE:gsub("\n$", "") }, 0)
   end
   trust.open({ trust = opts.trust, headless = opts.json })
-  project.reload_modules()
+  project.forget_modules()
   local check = require("agenthost.check") -- the project may bring its own
   local path, message = check.find(opts.path)
   if not path then

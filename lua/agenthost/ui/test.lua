@@ -117,7 +117,7 @@ function M.run(words)
     return 0
   end
   trust.open({ trust = opts.trust, headless = opts.tap })
-  project.reload_modules()
+  project.forget_modules()
   secrets.hide()
   local runner = require("agenthost.testing.runner")
   local found, files, note = pcall(runner.find, opts.paths)

@@ -1,11 +1,11 @@
-local cli = require("agenthost.cli")
+local command_line = require("agenthost.command_line")
 local defaults = require("agenthost.defaults")
 local program = require("support.program")
 local raised = require("support.temp").raised
 
--- What M.parse makes of the words, without what is there always.
+-- What parse makes of the words, without what is there always.
 local function parse(...)
-  local parsed = cli.parse({ ... })
+  local parsed = command_line.parse({ ... })
   if parsed.format == "text" then
     parsed.format = nil
   end
@@ -18,7 +18,7 @@ local function parse(...)
   return parsed
 end
 
-describe("cli.parse", function()
+describe("command_line.parse", function()
   local cases = {
     { {}, {} },
     { { "agent.lua" }, { words = { "agent.lua" } } },
@@ -75,8 +75,9 @@ describe("cli.parse", function()
   end
 
   it("has defaults", function()
-    assert.same({ format = "text", wait_tasks = defaults.wait_tasks, words = {} }, cli.parse({}))
-    assert.equal("integer", math.type(cli.parse({ "--max-turns", "3" }).max_turns))
+    assert.same({ format = "text", wait_tasks = defaults.wait_tasks, words = {} },
+      command_line.parse({}))
+    assert.equal("integer", math.type(command_line.parse({ "--max-turns", "3" }).max_turns))
   end)
 
   local wrong = {
@@ -103,7 +104,7 @@ describe("cli.parse", function()
 
   for _, case in ipairs(wrong) do
     it("refuses " .. table.concat(case[1], " "), function()
-      assert.same({ usage = case[2] }, raised(cli.parse, case[1]))
+      assert.same({ usage = case[2] }, raised(command_line.parse, case[1]))
     end)
   end
 end)
