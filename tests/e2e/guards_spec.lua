@@ -38,15 +38,16 @@ describe("plugin code", function()
     return t:run(opts)
   end
 
-  local function quick()
+  -- How long code may run without a wait, by the clock.
+  local function budget(seconds)
     t.place:write(t.place.config .. "/agenthost/lua/agenthost/defaults.lua",
       (assert(program.read_file(
         assert(package.searchpath("agenthost.defaults", package.path))))
-        :gsub("\n  seconds = 5", "\n  seconds = 0.3")))
+        :gsub("\n  seconds = 5", "\n  seconds = " .. seconds)))
   end
 
   it("that does not end is stopped, and the agent goes on", function()
-    quick()
+    budget(0.3)
     write_agent("while true do pcall(error) end")
     local result = run()
     assert.matches("^it said: Error: .*x.lua:2: it was stopped: it has run for [%d.]+ s",
@@ -55,6 +56,7 @@ describe("plugin code", function()
   end)
 
   it("that does not end stops for Ctrl-C before its time is over", function()
+    budget(60)
     write_agent("io.open('begun', 'w'):close() while true do pcall(error) end")
     local running = t:start({ "--model", "scripted/model.lua", "agent.lua", "-p", "go" })
     assert.truthy(tmux.eventually(function() return t.place:read("begun") end, 30))
@@ -62,10 +64,11 @@ describe("plugin code", function()
     running:signal("INT")
     local result = running:wait()
     assert.equal(130, result.code, result.stderr)
-    assert.is_true(sys.now() - began < 4.5) -- the budget is 5 s
+    assert.is_true(sys.now() - began < 40)
   end)
 
   it("that wants all memory gets an error, and the session is whole", function()
+    budget(200) -- the memory has to be over first
     write_agent("local s = ('x'):rep(1000) while true do s = s .. s end")
     local result = run({ env = { AGENTHOST_MEMORY = "64" } })
     assert.matches("^it said: Error: not enough memory: the Lua state's limit of 64 MiB",
@@ -75,6 +78,7 @@ describe("plugin code", function()
   end)
 
   it("that keeps all memory leaves enough to go on", function()
+    budget(200)
     write_agent("kept = {} while true do kept[#kept + 1] = ('x'):rep(100) .. #kept end")
     local result = run({ env = { AGENTHOST_MEMORY = "32" } })
     assert.matches("^it said: Error: not enough memory: the Lua state's limit of 32 MiB",
@@ -83,11 +87,13 @@ describe("plugin code", function()
   end)
 
   it("that runs out of memory in one C function gets the same error", function()
+    budget(200)
     write_agent("return ('x'):rep(1 << 30)")
     assert.matches("^it said: Error: not enough memory: .* limit of 1024 MiB", run().stdout)
   end)
 
   it("may run out of memory at load: one line says so", function()
+    budget(200)
     write_agent("", "")
     t.place:write("x.lua", "local s = 'x' while true do s = s .. s end")
     local result = run({ env = { AGENTHOST_MEMORY = "64" } })

@@ -4,6 +4,7 @@ local agent_base = require("agenthost.agent_base")
 local agents = require("support.agents")
 local async = require("agenthost.async")
 local session = require("agenthost.session")
+local stress = require("support.stress")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 local temp = require("support.temp")
@@ -61,6 +62,7 @@ describe("an agent that cannot be made", function()
       for name, value in pairs(case[1]) do
         given[name] = name ~= "failing" and value or nil
       end
+      assert(assert(task.run("true")):wait(30)) -- the supervisor's socket stays from now on
       local descriptors, sessions
       async.run(function()
         local jobs = async.count()
@@ -71,14 +73,13 @@ describe("an agent that cannot be made", function()
           if i == 2 then -- what is made once is there by now
             descriptors, sessions = count("/proc/self/fd"), count(session.base_dir())
           end
-          local deadline = sys.now() + 10
-          while async.count() > jobs and sys.now() < deadline do
-            async.sleep(0.01) -- what was cancelled ends, and what follows tasks that were killed
-          end
+          -- What was cancelled ends, and what follows tasks that were killed.
+          stress.eventually(function() return async.count() <= jobs end)
           assert.equal(jobs, async.count())
           given.session = i % 2 == 0 and id or nil
         end
-        async.sleep(0.1)
+        -- The ledger is open for a moment more while it is written to the disk.
+        stress.eventually(function() return count("/proc/self/fd") <= descriptors end)
       end)
       assert.equal(case[3] and 12 or 0, #log)
       assert.equal(case[3] and "teardown" or nil, log[12])

@@ -177,6 +177,7 @@ describe(("%d reloads"):format(TIMES), function()
       for i = 1, 4 do
         long[i] = made:run_task("sleep 1000", { timeout = math.huge })
       end
+      local idle = async.count() -- jobs that wait for these tasks
       local ended, stop = {}, false
       -- Tasks that end, and runs of the model, one after the other.
       local function work()
@@ -211,6 +212,7 @@ describe(("%d reloads"):format(TIMES), function()
         end
         write("p.lua", "return { setup = function() end }")
         made.reloader:refresh()
+        stress.eventually(function() return async.count() <= idle end) -- what was cancelled ends
         return count(made)
       end
 

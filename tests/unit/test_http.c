@@ -256,20 +256,28 @@ static void answer_big(struct server *server, int fd)
     idle(fd);
 }
 
-/* Takes a second for a body of 4 MB, with pauses of at most 0.1 s. */
+#define SLOW_BODY ((size_t)8 * 1024 * 1024)
+
+/* Takes a second for six of the eight MB, evenly, and no time for the rest: the kernel may have
+ * more than that. Whoever is late does not pause. */
 static void read_slowly(struct server *server, int fd)
 {
-    char chunk[65536];
-    size_t left = 4 * 1024 * 1024;
+    static char chunk[65536];
+    size_t got = 0; /* the head is on top: the answer comes just before the end */
     int small = 65536;
+    int64_t begin = ah_clock_now();
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    for (int i = 0; left > 0; i++) {
-        ssize_t got = read(fd, chunk, left < sizeof chunk ? left : sizeof chunk);
-        if (got <= 0) {
+    while (got < SLOW_BODY) {
+        size_t left = SLOW_BODY - got;
+        ssize_t some = read(fd, chunk, left < sizeof chunk ? left : sizeof chunk);
+        if (some <= 0) {
             return;
         }
-        left -= (size_t)got;
-        usleep(i < 100 ? 10000 : 0);
+        got += (size_t)some;
+        double due = (double)got / (double)(SLOW_BODY / 4 * 3);
+        while (due < 1 && ah_clock_now() < begin + ah_clock_from_seconds(due)) {
+            usleep(1000);
+        }
     }
     say(server, fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
 }
@@ -386,6 +394,9 @@ static enum ah_http_state wait_for(struct fixture *f, enum ah_http_state wanted)
     return now;
 }
 
+/* What has little time is tried a few times: the machine may stand still for longer than that. */
+#define TRIES 5
+
 /* To the end, with the body in f->body. */
 static enum ah_http_state finish(struct fixture *f)
 {
@@ -395,15 +406,27 @@ static enum ah_http_state finish(struct fixture *f)
     return end;
 }
 
-static void assert_failed(struct fixture *f, const char *code, const char *part)
+static bool failed_with(struct fixture *f, const char *code)
+{
+    const char *got = ah_http_request_error(f->request, NULL);
+    return got != NULL && strcmp(got, code) == 0;
+}
+
+static void assert_has_failed(struct fixture *f, const char *code, const char *part)
 {
     const char *message = NULL;
-    assert_int_equal(finish(f), AH_HTTP_FAILED);
+    assert_int_equal(ah_http_request_state(f->request), AH_HTTP_FAILED);
     const char *got = ah_http_request_error(f->request, &message);
     if (strcmp(got, code) != 0 || strstr(message, part) == NULL) {
         fail_msg("got %s: %s", got, message);
     }
     assert_null(strchr(message, '\n'));
+}
+
+static void assert_failed(struct fixture *f, const char *code, const char *part)
+{
+    finish(f);
+    assert_has_failed(f, code, part);
 }
 
 static const char *header(struct fixture *f, const char *wanted)
@@ -606,13 +629,11 @@ static void closed_connection_is_replaced(void **state)
 
 /* ---- tests: flow ---- */
 
-static void unread_bytes_are_bounded(void **state)
+/* False when the machine stood still while the server had little time. */
+static bool read_after_a_pause(struct fixture *f, struct server *server)
 {
-    struct fixture *f = *state;
-    struct server *server;
     size_t at = 0;
-    server = serve_with(f, answer_big, NULL);
-    f->options.stall_timeout = 0.2; /* does not count while it is us who do not read */
+    size_t sent = sent_so_far(server);
     start(f, server, "/");
     int64_t full = AH_CLOCK_NEVER; /* then go on for longer than the stall timeout */
     while (full == AH_CLOCK_NEVER || ah_clock_now() < full + ah_clock_from_seconds(0.5)) {
@@ -621,10 +642,13 @@ static void unread_bytes_are_bounded(void **state)
         if (full == AH_CLOCK_NEVER && ah_http_request_total(f->request) >= 256 * 1024) {
             full = ah_clock_now();
         }
+        if (failed_with(f, "TIMEOUT_STALL")) {
+            return false;
+        }
     }
     assert_int_equal(ah_http_request_state(f->request), AH_HTTP_BODY);
     assert_in_range(ah_http_request_total(f->request), 256 * 1024, 256 * 1024 + 64 * 1024);
-    assert_true(sent_so_far(server) < BIG); /* the kernel's buffers are full too */
+    assert_true(sent_so_far(server) - sent < BIG); /* the kernel's buffers are full too */
 
     while (ah_http_request_take(f->request, &f->body) > 0 ||
            ah_http_request_state(f->request) < AH_HTTP_DONE) {
@@ -638,8 +662,24 @@ static void unread_bytes_are_bounded(void **state)
         assert_int_equal(ah_http_wait(f->http, NULL, 0, 1000), 0);
         ah_http_take_ready(f->http, (uint64_t[4]){0}, 4);
     }
+    if (failed_with(f, "TIMEOUT_STALL")) {
+        return false;
+    }
     assert_null(ah_http_request_error(f->request, NULL));
     assert_int_equal(at, BIG);
+    return true;
+}
+
+static void unread_bytes_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct server *server = serve_with(f, answer_big, NULL);
+    bool done = false;
+    f->options.stall_timeout = 0.2; /* does not count while it is us who do not read */
+    for (int i = 0; i < TRIES && !done; i++) {
+        done = read_after_a_pause(f, server);
+    }
+    assert_true(done);
 }
 
 static void want_decides_what_is_news(void **state)
@@ -703,7 +743,7 @@ static void stall_before_the_answer(void **state)
     assert_failed(f, "TIMEOUT_STALL", "for 0.25 s (stall_timeout)");
     double took = (double)(ah_clock_now() - before) / 1e9;
     assert_true(took >= 0.25);
-    assert_true(took < 5);
+    assert_true(took < 20);
     assert_int_equal(ah_http_request_status(f->request), 0);
 }
 
@@ -713,8 +753,11 @@ static void stall_in_the_body(void **state)
     struct server *server;
     server = serve_with(f, answer_and_stall, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
     f->options.stall_timeout = 0.2;
-    start(f, server, "/");
-    assert_failed(f, "TIMEOUT_STALL", "for 0.2 s, after 3 bytes (stall_timeout)");
+    for (int i = 0; i < TRIES && f->body.len == 0; i++) {
+        start(f, server, "/");
+        finish(f);
+    }
+    assert_has_failed(f, "TIMEOUT_STALL", "for 0.2 s, after 3 bytes (stall_timeout)");
     assert_int_equal(ah_http_request_status(f->request), 200);
     assert_string_equal(ah_buf_str(&f->body), "abc");
 }
@@ -725,8 +768,12 @@ static void slow_is_not_stalled(void **state)
     struct server *server;
     server = serve_with(f, answer_slowly, NULL);
     f->options.stall_timeout = 0.6;
-    start(f, server, "/");
-    assert_int_equal(finish(f), AH_HTTP_DONE);
+    enum ah_http_state end = AH_HTTP_FAILED;
+    for (int i = 0; i < TRIES && end != AH_HTTP_DONE; i++) {
+        start(f, server, "/");
+        end = finish(f);
+    }
+    assert_int_equal(end, AH_HTTP_DONE);
 }
 
 static void total_timeout(void **state)
@@ -735,8 +782,12 @@ static void total_timeout(void **state)
     struct server *server;
     server = serve_with(f, answer_slowly, NULL);
     f->options.timeout = 0.4;
-    start(f, server, "/");
-    assert_failed(f, "TIMEOUT", "within 0.4 s (timeout)");
+    for (int i = 0; i < TRIES && (i == 0 || f->body.len % 20 == 0); i++) {
+        f->body.len = 0;
+        start(f, server, "/");
+        finish(f);
+    }
+    assert_has_failed(f, "TIMEOUT", "within 0.4 s (timeout)");
     assert_in_range(f->body.len, 1, 19);
 }
 
@@ -744,16 +795,16 @@ static void sending_is_not_stalled(void **state)
 {
     struct fixture *f = *state;
     struct server *server;
-    size_t len =
-        4 * 1024 * 1024; /* the head comes on top: the server answers just before the end */
-    char *body = calloc(1, len);
     server = serve_with(f, read_slowly, NULL);
     f->options.stall_timeout = 0.7;
-    f->options.body = body;
-    f->options.body_len = len;
-    start(f, server, "/");
-    free(body); /* it was copied */
-    finish(f);
+    f->options.body_len = SLOW_BODY;
+    for (int i = 0; i < TRIES && (i == 0 || failed_with(f, "TIMEOUT_STALL")); i++) {
+        char *body = calloc(1, SLOW_BODY);
+        f->options.body = body;
+        start(f, server, "/");
+        free(body); /* it was copied */
+        finish(f);
+    }
     assert_int_equal(ah_http_request_status(f->request), 200);
 }
 
@@ -774,6 +825,7 @@ static void connect_timeout(void **state)
     f->options.connect_timeout = 0.2;
     start(f, &server, "/");
     assert_failed(f, "TIMEOUT_CONNECT", "within 0.2 s (connect_timeout)");
+    f->options.connect_timeout = 60;
     start(f, &server, "/");
     assert_int_equal(ah_http_wait(f->http, NULL, 0, 50), 0);
     assert_int_equal(ah_http_request_state(f->request), AH_HTTP_CONNECTING); /* freed like this */
@@ -797,8 +849,11 @@ static void tls_timeout(void **state)
     front = serve_with(f, answer_all, answer);
     f->options.connect_timeout = 0.2;
     f->options.stall_timeout = 0.1;
-    start(f, front, "/");
-    assert_failed(f, "TIMEOUT_CONNECT", "within 0.2 s (connect_timeout)");
+    for (int i = 0; i < TRIES && (i == 0 || failed_with(f, "TIMEOUT_STALL")); i++) {
+        start(f, front, "/");
+        finish(f);
+    }
+    assert_has_failed(f, "TIMEOUT_CONNECT", "within 0.2 s (connect_timeout)");
 }
 
 static void too_large_body(void **state)
