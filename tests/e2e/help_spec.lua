@@ -247,6 +247,9 @@ describe("the manual", function()
       result = t:run({ "help", "tool" })
       assert.same({ 2, "agenthost: help: there is no topic 'tool'; did you mean 'tools'?\n" },
         { result.code, result.stderr })
+      result = t:run({ "help", "nope" }) -- no slip of any topic's name
+      assert.same({ 2, "agenthost: help: there is no topic 'nope'; see agenthost help\n" },
+        { result.code, result.stderr })
       assert.equal(2, t:run({ "help", "tools", "x" }).code)
     end)
 
