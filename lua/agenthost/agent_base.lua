@@ -227,7 +227,7 @@ local function provider_for(self, opts)
   if overrides.provider ~= nil then
     return self.provider
   elseif opts.provider and opts.provider ~= self.made_with.provider then
-    return opts.provider
+    return provider.own(opts.provider)
   elseif opts.model ~= self.made_with.model and overrides.model == nil then
     return provider.new(opts.model, opts.base_dir or overrides.base_dir or self.cwd)
   end
@@ -346,7 +346,9 @@ function M.new(opts)
   open_session(self, session_id)
   local base_dir = opts.base_dir or overrides.base_dir or self.cwd
   set_permission(self, new_permission(self, opts.permissions))
-  self.provider = option(opts, "provider") or provider.new(option(opts, "model"), base_dir)
+  local given = option(opts, "provider")
+  self.provider = given and (given == opts.provider and provider.own(given) or given)
+    or provider.new(option(opts, "model"), base_dir)
   check_budget(self, self.provider, self.max_budget_usd)
   local notes = swap_plugins(self, prepare_plugins(self, opts, base_dir,
     function() return false end))

@@ -230,8 +230,9 @@ function M.run_script(parsed)
   if value == nil then
     return 0
   elseif not agent_base.is_agent(value) then
-    error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s")
-      :format(parsed.path, type(value)) }, 0)
+    error({ message = ("%s has to return an agent (agent.new{...}) or nothing, it returned a %s%s")
+      :format(parsed.path, type(value), type(value) == "table"
+        and "; a tool or a plugin is named in an agent's `plugins`" or "") }, 0)
   end
   value.reloader:follow(parsed.path, parsed.script_args)
   local code, last = run_agent(parsed, value)

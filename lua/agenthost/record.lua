@@ -13,6 +13,7 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
+local UNRECORDED <const> = "AGENTHOST_RECORD: nothing is recorded"
 local OTHERS <const> = 63 -- permission bits (octal 077) of everybody but the owner
 
 -- The process, as no other one is called: in a container each has the same pid.
@@ -44,19 +45,26 @@ function M.open(path)
   return setmetatable({ path = path, file = file, n = 0, run = this_process() }, Recorder)
 end
 
---- The recorder that AGENTHOST_RECORD asks for; nil when it is not set. Raises when there cannot be
---- one.
----@return agenthost.Recorder?
-function M.from_env()
+--- Gives a provider the recorder that AGENTHOST_RECORD asks for, if it is set. One that makes no
+--- calls over HTTP (it has no `url`) cannot be recorded: its `note` says so.
+---@param provider agenthost.Provider raises when there cannot be a recorder
+function M.attach(provider)
   local path = sys.getenv("AGENTHOST_RECORD")
-  if not path or path == "" then
-    return nil
+  if not path or path == "" or provider.recorder then
+    return
+  elseif type(provider.url) ~= "string" then
+    local said = provider.note or ""
+    if not said:find(UNRECORDED, 1, true) then
+      provider.note = ("%s%s%s: the model %s is not called over HTTP"):format(said,
+        said ~= "" and "; " or "", UNRECORDED, provider.model)
+    end
+    return
   end
   local recorder, message = M.open(path)
   if not recorder then
     error("AGENTHOST_RECORD: " .. message, 0)
   end
-  return recorder
+  provider.recorder = recorder
 end
 
 -- ---- without secrets ---------------------------------------------------------------------------

@@ -248,6 +248,9 @@ describe("the manual", function()
       result = t:run({ "help", "tool" })
       assert.same({ 2, "agenthost: help: there is no topic 'tool'; did you mean 'tools'?\n" },
         { result.code, result.stderr })
+      result = t:run({ "help", "nope" }) -- no slip of any topic's name
+      assert.same({ 2, "agenthost: help: there is no topic 'nope'; see agenthost help\n" },
+        { result.code, result.stderr })
       assert.equal(2, t:run({ "help", "tools", "x" }).code)
     end)
 
@@ -278,6 +281,26 @@ describe("agenthost help api", function()
       for called, value in pairs(require("agenthost." .. name)) do
         if type(value) == "function" then
           assert.truthy(text:find(("### `%s.%s("):format(name, called), 1, true), called)
+        end
+      end
+    end
+  end)
+
+  it("names the parameters that the functions have, in their order", function()
+    for module, path in pairs(reference.modules()) do
+      local named = {}
+      for line in io.lines(path) do
+        local name, words = line:match("^function ([%w_.:]+)%(([^)]*)")
+        local at = 0
+        for _, param in ipairs(name and named or {}) do
+          at = words:find(param, at + 1, true)
+          assert(at, ("%s: %s has no parameter %s there"):format(module, name, param))
+        end
+        local param = line:match("^%-%-%-@param ([%w_.]+)")
+        if param then
+          named[#named + 1] = param
+        elseif not line:find("^%-%-%-") then
+          named = {}
         end
       end
     end

@@ -80,6 +80,30 @@ describe("a recording", function()
     assert.truthy(text:find("My key is <OTHER_API_KEY>.", 1, true), text)
   end)
 
+  it("is made of the calls of a provider that a script has made, too", function()
+    t:script({ text = "Hello." })
+    t.place:write("a.lua", ([[return require("agenthost.agent").new({
+      provider = require("agenthost.provider.anthropic").new({ model = "claude-test-1",
+        base_url = %q, api_key = %q }) })]]):format(t.server.url, KEY))
+    local result = record({ "a.lua", "-p", "Hi" })
+    assert.same({ "Hello.\n", "" }, { result.stdout, result.stderr })
+    assert.equal(1, #lines())
+  end)
+
+  it("is not begun for a model that is not called over HTTP, and that is said", function()
+    t.place:write("model.lua", 'return { "Scripted." }')
+    t.place:write("own.lua", [[return require("agenthost.agent").new({ provider = { model = "own/1",
+      stream = function() return { content = { { type = "text", text = "Own." } } } end } })]])
+    for model, words in pairs({ ["own/1"] = { "own.lua", "-p", "Hi" },
+      ["scripted/.*model.lua"] = { "--model", "scripted/model.lua", "-p", "Hi" } }) do
+      local result = record(words)
+      assert.equal(0, result.code, result.stderr)
+      assert.matches("^agenthost: AGENTHOST_RECORD: nothing is recorded: the model " .. model
+        .. " is not called over HTTP\n$", result.stderr)
+      assert.is_nil(sys.stat(t.place.work .. "/run.jsonl"))
+    end
+  end)
+
   it("that others could read, or that cannot be written, is refused before any call", function()
     t:serve({ text = "never" })
     t.place:write("run.jsonl", "")
@@ -203,8 +227,8 @@ describe("a replay", function()
     local again = replay({ "-p", "What is \27[31mthat?" })
     assert.equal(1, again.code)
     assert.truthy(again.stderr:find("replay: call 1 differs from the one in [^\n]*run.jsonl: the "
-      .. "user said 'What is that%?', not 'What is it%?' %(AGENTHOST_REPLAY=lenient takes it all "
-      .. "the same%)\n$"), again.stderr)
+      .. "user said 'What is that%?', not 'What is it%?' %(AGENTHOST_REPLAY=lenient, or `lenient` "
+      .. "in a test, takes it all the same%)\n$"), again.stderr)
     again = replay({ "-p", "What is that?", env = { AGENTHOST_REPLAY = "lenient" } })
     assert.equal("Hello.\n", again.stdout, again.stderr)
   end)

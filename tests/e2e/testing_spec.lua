@@ -1,5 +1,6 @@
 -- `agenthost test`: what users write tests with.
 local case <const> = require("support.case")
+local program <const> = require("support.program")
 local sys <const> = require("agenthost.sys")
 
 local HEAD <const> = [[
@@ -295,8 +296,65 @@ describe("agenthost test", function()
     assert.matches("x_test.lua:4: 'log' is global", fails("log = 1"))
     assert.matches("x_test.lua:4: unknown option 'modl'; did you mean 'model'%?",
       fails("it('x', function() testing.agent({ modl = 1 }) end)"))
+    assert.matches("x_test.lua:4: unknown option 'comand'; did you mean 'command'%?",
+      fails("it('x', function() testing.agent({ model = {}, tasks = { { comand = 1 } } }) end)"))
+    assert.matches("x_test.lua:4: `tasks` has to be a list",
+      fails("it('x', function() testing.agent({ model = {}, tasks = { command = 'x' } }) end)"))
+    assert.matches("x_test.lua:4: `files`: '../x' is outside the workspace",
+      fails("it('x', function() testing.agent({ model = {}, files = { ['../x'] = '' } }) end)"))
+    assert.matches("x_test.lua:4: `files` has to hold texts",
+      fails("it('x', function() testing.call('shell', {}, { files = { 'x' } }) end)"))
+    assert.matches("x_test.lua:4: testing.call: say which tool, with the option `name`: bash",
+      fails("it('x', function() testing.call('shell', {}, { name = 'bsh' }) end)"))
     assert.matches("x_test.lua:4: there is no assert.equals; did you mean assert.equal%?",
       fails("it('x', function() assert.equals(1, 1) end)"))
+  end)
+
+  it("says what to write in place of words of busted that are not there", function()
+    assert.matches("x_test.lua:4: there is no 'setup' here; write before_each%(fn%)",
+      fails("setup(function() end)"))
+    assert.matches("x_test.lua:4: there is no 'pending' here", fails("pending('x')"))
+    assert.matches("x_test.lua:4: there is no 'spy' here; write a function of your own",
+      fails("it('x', function() spy.new() end)"))
+    assert.matches("x_test.lua:4: there is no assert.are: one name follows assert, as in "
+      .. "assert.equal; there are contains, equal",
+      fails("it('x', function() assert.are.equal() end)"))
+    assert.matches("there is no assert.are_equal; did you mean assert.equal%?",
+      fails("it('x', function() assert.are_equal(1, 1) end)"))
+    assert.matches("x_test.lua:4: there is no assert.near; there are contains, equal",
+      fails("it('x', function() assert.near(1, 1, 1) end)"))
+  end)
+
+  it("goes on when a test, or what it tests, would end the program", function()
+    t.place:write("p.lua", TOOL:gsub("local _", "os.exit(0) local _"))
+    local out = fails([[
+      it("leaves", function() os.exit(0) end)
+      it("has a tool that leaves", function()
+        assert.equal("", (testing.call("./p.lua", { path = "a" }, { files = { a = "" } })))
+      end)
+      it("is the next", function() end)
+    ]])
+    assert.matches("FAIL  leaves\n +x_test.lua:4: os.exit would end all tests", out)
+    assert.matches("FAIL  has a tool that leaves\n[^\n]*p.lua:7: os.exit would end", out)
+    assert.matches("ok    is the next\n1 passed, 2 failed", out)
+  end)
+
+  it("shows what was raised when that is no text", function()
+    local out = fails([[
+      it("table", function() error({ code = 7 }) end)
+      it("nothing", function() error() end)
+    ]])
+    assert.matches("a table was raised: { code = 7 }\n +at x_test.lua:4\n", out)
+    assert.matches("error%(%) was called without a message\n +at x_test.lua:5\n", out)
+  end)
+
+  it("says that the directory it is in is gone", function()
+    for _, command in ipairs({ "test", "check a.lua" }) do
+      local result = t:run({ command = { "sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && '
+        .. program.path .. " " .. command } })
+      assert.same({ 1, "agenthost: the working directory is gone: cannot find '.': "
+        .. "No such file or directory\n" }, { result.code, result.stderr })
+    end
   end)
 
   it("fails when there is nothing to run", function()

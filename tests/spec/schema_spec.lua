@@ -119,8 +119,6 @@ describe("schema.check", function()
     { { a = { 1 } }, { properties = { a = { items = { type = "string" } } } },
       "x.a[1]: expected string, got integer" },
     { { 1, 2 }, { type = "array", minItems = 3 }, "x needs at least 3 items, got 2" },
-    { { 1 }, { type = "array", minItems = 1e57 }, "x needs at least 1e+57 items, got 1" },
-    { "a", { type = "string", minLength = 1e57 }, "x needs at least 1e+57 characters" },
     { { 1, 2 }, { type = "array", maxItems = 1 }, "x may have at most 1 items, got 2" },
     { 1, { exclusiveMinimum = 1 }, "x has to be more than 1" },
     { 1, { exclusiveMaximum = 1 }, "x has to be less than 1" },
@@ -183,12 +181,12 @@ describe("schema.check", function()
     local function refused(property)
       return raised(schema.from_input, { type = "object", properties = { a = property } })
     end
-    assert.equal("input.a.minimum: expected a number, got low", refused({ minimum = "low" }))
+    assert.equal("input.a.minimum: expected a number, got 'low'", refused({ minimum = "low" }))
     assert.equal("input.a.minLength: expected a whole number from 0 on, got -1",
       refused({ minLength = -1 }))
-    assert.equal("input.a.required: expected a list of names, got yes",
+    assert.equal("input.a.required: expected a list of names, got 'yes'",
       refused({ required = "yes" }))
-    assert.matches("^input.a.type: expected string, number, .*, got text$",
+    assert.matches("^input.a.type: expected string, number, .*, got 'text'$",
       refused({ type = "text" }))
     assert.equal("input.a.items.enum: expected a list, got a table",
       refused({ type = "array", items = { enum = { x = 1 } } }))

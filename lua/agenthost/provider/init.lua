@@ -180,7 +180,15 @@ end
 ---  there is no such model
 function M.new(model, base_dir)
   local provider = model == nil and from_environment() or from_name(model, base_dir)
-  provider.recorder = record.from_env()
+  record.attach(provider)
+  return provider
+end
+
+--- A provider that a script has made.
+---@param provider agenthost.Provider
+---@return agenthost.Provider provider the same; its calls are recorded, too
+function M.own(provider)
+  record.attach(provider)
   return provider
 end
 

@@ -131,6 +131,10 @@ function Assert.has_error(fn, expected)
   return err
 end
 
+-- Words that luassert puts between `assert` and the name.
+local CHAINS <const> = { are = true, are_not = true, is = true, is_not = true, has = true,
+  has_no = true, has_not = true, does = true, does_not = true }
+
 local names = {}
 for name in pairs(Assert) do
   names[#names + 1] = name
@@ -148,8 +152,10 @@ return setmetatable(Assert, {
     error(message, 0)
   end,
   __index = function(_, name)
-    local best = type(name) == "string" and options.closest(name, names)
+    local bare = tostring(name):gsub("^are_", ""):gsub("^is_", "")
+    local best = rawget(Assert, bare) and bare or options.slip(name, names)
     error(("there is no assert.%s%s"):format(tostring(name), best and "; did you mean assert."
-      .. best .. "?" or "; there are " .. table.concat(names, ", ")), 2)
+      .. best .. "?" or (CHAINS[name] and ": one name follows assert, as in assert.equal" or "")
+      .. "; there are " .. table.concat(names, ", ")), 2)
   end,
 })

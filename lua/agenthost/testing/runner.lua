@@ -11,6 +11,7 @@ local defaults = require("agenthost.defaults")
 local options = require("agenthost.options")
 local place = require("agenthost.testing.place")
 local protect = require("agenthost.protect")
+local show = require("agenthost.testing.show")
 local sys = require("agenthost.sys")
 local time = require("agenthost.testing.time")
 
@@ -37,6 +38,28 @@ local function check_function(fn, name, what)
   if type(fn) ~= "function" then
     error(("%s: expected a function%s, got a %s"):format(name, what or "", type(fn)), 3)
   end
+end
+
+-- What busted has and is not here: what to write in its place.
+local BUSTED <const> = {
+  setup = "before_each(fn)", lazy_setup = "before_each(fn)", strict_setup = "before_each(fn)",
+  teardown = "after_each(fn)", lazy_teardown = "after_each(fn)", strict_teardown = "after_each(fn)",
+  finally = "after_each(fn), or a <close> variable",
+  context = "describe(name, fn)", insulate = "describe(name, fn)", expose = "describe(name, fn)",
+  spec = "it(name, fn)", test = "it(name, fn)",
+  pending = "a comment: a test is run, or it is not there",
+  spy = "a function of your own that notes its calls; calls of tools are in t:calls()",
+  stub = "testing.fake_task for commands, or a function of your own",
+  mock = "testing.fake_task for commands, or a table of your own",
+}
+
+-- The globals that a file of tests finds behind its own.
+local function global(_, name)
+  local value = _G[name]
+  if value == nil and BUSTED[name] then
+    error(("there is no '%s' here; write %s"):format(name, BUSTED[name]), 2)
+  end
+  return value
 end
 
 -- The functions that a file of tests has, and the list into which they put its tests.
@@ -96,9 +119,12 @@ end
 
 -- The message of an outcome, and the way there when the message is not from the test's own lines.
 local function explain(outcome, file)
-  local message = tostring(outcome.err)
-  if type(outcome.err) == "table" and outcome.err.message then
-    message = tostring(outcome.err.message)
+  local err = outcome.err
+  local message = err == nil and "error() was called without a message" or tostring(err)
+  if type(err) == "table" and err.message then
+    message = tostring(err.message)
+  elseif type(err) == "table" and not (getmetatable(err) or {}).__tostring then
+    message = "a table was raised: " .. show.value(err)
   end
   if message:find(file .. ":", 1, true) == 1 then
     return message
@@ -157,7 +183,7 @@ local function load_file(file)
   local content, problem = sys.read_file(file, 16 * 1024 * 1024)
   local chunk
   if content then
-    chunk, problem = load(content, "@" .. file, "t", setmetatable(dsl, { __index = _G,
+    chunk, problem = load(content, "@" .. file, "t", setmetatable(dsl, { __index = global,
       __newindex = function(_, name)
         error(("'%s' is global: say local, tests do not share variables"):format(tostring(name)), 2)
       end }))

@@ -44,7 +44,7 @@ local function names()
 end
 
 local function unknown(what, name, known)
-  local best = options.closest(name, known)
+  local best = options.slip(name, known)
   error({ usage = ("help: there is no %s '%s'%s"):format(what, name,
     best and ("; did you mean '%s'?"):format(best) or "; see agenthost help") }, 0)
 end

@@ -16,7 +16,8 @@ to standard error.
   --tap            results as TAP
   --filter TEXT    only tests with TEXT in their name
   --trust-project  use the Lua code in .agenthost/ of this project, and remember that
-Exit codes: 0 all passed, 1 a test failed or there was none. See `agenthost help testing`.
+Exit codes: 0 all passed, 1 a test failed or there was none, 2 wrong usage.
+See `agenthost help testing`.
 ]]
 
 local function indented(message, indent)
@@ -128,6 +129,9 @@ function M.run(words)
   end
   local stdout = sys.move_stdout() or 1 -- what tests print is no result
   io.stdout:setvbuf("line")
+  os.exit = function() -- luacheck: ignore 122
+    error("os.exit would end all tests, with nothing reported", 2)
+  end
   local report = (opts.tap and tap_report or plain_report)(function(line)
     sys.write_fd(stdout, line .. "\n")
   end)

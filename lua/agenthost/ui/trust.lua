@@ -17,7 +17,11 @@ end
 ---  nobody to ask, as when standard input or output is no terminal
 function M.open(opts)
   local can_ask = not opts.headless and sys.isatty(0) and sys.isatty(1)
-  local note = project.open(assert(sys.realpath(".")), {
+  local dir, message = sys.realpath(".")
+  if not dir then
+    error({ message = "the working directory is gone: " .. message }, 0)
+  end
+  local note = project.open(dir, {
     trust = opts.trust,
     ask = can_ask and ask or nil,
   })
