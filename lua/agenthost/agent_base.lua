@@ -150,9 +150,9 @@ local function check_budget(self, its_provider, budget)
 end
 
 -- Sets up plugins beside those that are live.
-local function prepare_plugins(self, opts, base_dir, is_stale)
+local function prepare_plugins(self, opts, base_dir, is_stale, seen)
   return self.plugins:prepare({ specs = opts.plugins or {}, tools = opts.tools,
-    base_dir = base_dir }, is_stale)
+    base_dir = base_dir }, is_stale, seen)
 end
 
 -- Makes them live. Returns what they have to say to the user.
@@ -238,8 +238,9 @@ end
 --- something in them is wrong; then nothing has changed.
 ---@param opts agenthost.AgentOptions
 ---@param is_stale fun(record: agenthost.PluginRecord): boolean plugins that are loaded anew
+---@param seen? table<string, string|false> gets what was looked at; see plugin.define
 ---@return string[] notes for the user
-function Base:reconfigure(opts, is_stale)
+function Base:reconfigure(opts, is_stale, seen)
   local old = self.made_with
   agent_options.check(opts)
   inbox.check_policy(opts.on_notice)
@@ -249,7 +250,7 @@ function Base:reconfigure(opts, is_stale)
   if its_provider ~= self.provider or opts.max_budget_usd ~= old.max_budget_usd then
     check_budget(self, its_provider, option(opts, "max_budget_usd"))
   end
-  local candidate = prepare_plugins(self, opts, self.plugins.list.base_dir, is_stale)
+  local candidate = prepare_plugins(self, opts, self.plugins.list.base_dir, is_stale, seen)
   local ok, parts = pcall(prompt_parts, self, opts, its_provider.model,
     self.plugins:prompts(candidate))
   local notes

@@ -9,6 +9,7 @@ local module_swap = require("agenthost.module_swap")
 local places = require("agenthost.places")
 local plugin = require("agenthost.plugin")
 local protect = require("agenthost.protect")
+local source_text = require("agenthost.source_text")
 local sys = require("agenthost.sys")
 
 local M = {}
@@ -84,14 +85,16 @@ end
 
 --- The modules whose files are not what was loaded.
 ---@return table[] changes name, path, content; content is nil where it cannot be read
+---@return boolean more there is something new among those that nobody has required yet
 function Modules:look()
-  local changes, now = {}, overrides()
+  local changes, now, more = {}, overrides(), false
   for name, path in pairs(now) do
     local ok, content = pcall(plugin.read, path)
     local known = self.files[name]
     local version = { name = name, path = path, content = ok and content or nil,
       problem = not ok and content or nil }
     if not package.loaded[name] then
+      more = more or not known or known.content ~= version.content
       self.files[name] = version
     elseif not known or known.content ~= version.content or known.path ~= path then
       changes[#changes + 1] = version
@@ -106,7 +109,7 @@ function Modules:look()
     end
   end
   table.sort(changes, function(a, b) return a.name < b.name end)
-  return changes
+  return changes, more
 end
 
 -- ---- one in place of the other -----------------------------------------------------------------
@@ -144,7 +147,7 @@ function Modules:load(change, moved, before)
     before(name)
     return require(name)
   end }, { __index = _G })
-  local chunk, message = load(change.content, "@" .. change.path, "t", env)
+  local chunk, message = source_text.load(change.content, change.path, env)
   if not chunk then
     error(message, 0)
   end

@@ -12,6 +12,7 @@ local options = require("agenthost.options")
 local places = require("agenthost.places")
 local project = require("agenthost.project")
 local protect = require("agenthost.protect")
+local source_text = require("agenthost.source_text")
 local sys = require("agenthost.sys")
 local tools = require("agenthost.tools")
 
@@ -80,7 +81,7 @@ end
 
 -- Where a plugin named `name` is: a path when it looks like one, else in the project's folder (when
 -- that is trusted), the user's, then ours.
-local function find(name, base_dir)
+local function find(name, base_dir, seen)
   local candidates
   if name:find("^%.%.?/") then
     candidates = { base_dir .. "/" .. name:gsub("^%./", "") }
@@ -97,6 +98,8 @@ local function find(name, base_dir)
       local stat = sys.stat(file)
       if stat and stat.type == "file" then
         return file
+      elseif seen then
+        seen[file] = false
       end
     end
   end
@@ -117,14 +120,15 @@ function M.read(path)
   return content
 end
 
--- Runs a file in the plugin's environment. What was read is kept in `files`.
-local function run_file(path, env, files, confirm)
+-- Runs a file in the plugin's environment. What was read is kept in `loading.files`, and in
+-- `loading.seen` with what was not there.
+local function run_file(path, env, loading)
+  loading.seen[path] = false
   local content = M.read(path)
-  project.admit(path, content, confirm)
-  files[path] = content
-  -- Some editors put a mark in front of UTF-8; the same line may begin with #!, as for loadfile.
-  local code = content:gsub("^\xEF\xBB\xBF", ""):gsub("^#[^\n]*", "")
-  local chunk, message = load(code, "@" .. path, "t", env)
+  loading.seen[path] = content
+  project.admit(path, content, loading.confirm)
+  loading.files[path] = content
+  local chunk, message = source_text.load(content, path, env)
   if not chunk then
     error(("plugin %s%s"):format(content:sub(1, 1) == "\27" and path .. ": " or "", message), 0)
   end
@@ -132,7 +136,7 @@ local function run_file(path, env, files, confirm)
 end
 
 -- `require` for the files of a folder: its own first, each run once.
-local function local_require(dir, env, files, confirm)
+local function local_require(dir, env, loading)
   local loaded = {}
   return function(name)
     local path = type(name) == "string" and not name:find("/", 1, true)
@@ -141,21 +145,23 @@ local function local_require(dir, env, files, confirm)
     if loaded[name] ~= nil then
       return loaded[name]
     elseif path and missing ~= "ENOENT" and missing ~= "ENOTDIR" then
-      local value = run_file(path, env, files, confirm)
+      local value = run_file(path, env, loading)
       loaded[name] = value == nil and true or value
       return loaded[name]
+    elseif path then
+      loading.seen[path] = false
     end
     return require(name)
   end
 end
 
-local function load_file(path, confirm)
-  local files, env = {}, setmetatable({}, { __index = _G })
+local function load_file(path, loading)
+  local env = setmetatable({}, { __index = _G })
   local folder = path:match("^(.*)/init%.lua$")
   if folder then
-    env.require = local_require(folder, env, files, confirm)
+    env.require = local_require(folder, env, loading)
   end
-  return run_file(path, env, files, confirm), files
+  return run_file(path, env, loading)
 end
 
 local function is_tool(value)
@@ -238,6 +244,10 @@ local function check_fields(value, source)
   end
   if value.name ~= nil and (type(value.name) ~= "string" or value.name == "") then
     error(("plugin %s: name: expected a text, got %s"):format(source, tostring(value.name)), 0)
+  elseif value.version ~= nil and type(value.version) ~= "string"
+    and type(value.version) ~= "number" then
+    error(("plugin %s: version: expected a text, got %s"):format(source,
+      options.show(value.version)), 0)
   elseif value.api ~= nil and (math.type(value.api) ~= "integer" or value.api < 1
     or value.api > M.API) then
     error(("plugin %s is written for version %s of the plugin interface; this agenthost has %d")
@@ -278,19 +288,8 @@ function M.locate(spec, base_dir)
   return name and find(name, base_dir)
 end
 
---- Loads one plugin and checks its shape. Nothing is set up.
----@param spec string|table a name ("shell"), a path ("./my_tools.lua", relative to `base_dir`), a
----  table { name-or-path, option = value, ... }, or what a plugin file would return
----@param base_dir string
----@param confirm? fun(question: string): boolean asks the user whether they trust a file of the
----  project that has changed; see project.lua
----@return agenthost.PluginDefinition definition raises when it cannot be
-function M.define(spec, base_dir, confirm)
-  local name, given, value = read_spec(spec)
-  local path, files = name and find(name, base_dir), {}
-  if path then
-    value, files = load_file(path, confirm)
-  end
+-- What a plugin is, from what it returned.
+local function definition_of(value, path, given, files)
   local source = path or type(value.name) == "string" and value.name or "(inline)"
   local setup = setup_of(value, source)
   local is_plugin = type(value.setup) == "function" and not is_tool(value)
@@ -308,6 +307,27 @@ function M.define(spec, base_dir, confirm)
     end
   end
   return definition
+end
+
+--- Loads one plugin and checks its shape. Nothing is set up.
+---@param spec string|table a name ("shell"), a path ("./my_tools.lua", relative to `base_dir`), a
+---  table { name-or-path, option = value, ... }, or what a plugin file would return
+---@param base_dir string
+---@param confirm? fun(question: string): boolean asks the user whether they trust a file of the
+---  project that has changed; see project.lua
+---@param seen? table<string, string|false> gets what was looked at: path -> content, or false where
+---  there was nothing to read
+---@return agenthost.PluginDefinition definition raises when it cannot be
+function M.define(spec, base_dir, confirm, seen)
+  local name, given, value = read_spec(spec)
+  local loading = { confirm = confirm, seen = seen or {}, files = {} }
+  local path = name and find(name, base_dir, loading.seen)
+  if not path then
+    return definition_of(value, nil, given, {})
+  end
+  value = load_file(path, loading)
+  -- The table may have code of its own (a metatable), which is bounded as all of it is.
+  return (protect.run("plugin " .. path, definition_of, value, path, given, loading.files))
 end
 
 return M

@@ -146,7 +146,7 @@ end
 
 -- Sets up a new version of a plugin, or a new plugin.
 function Plugins:renew(candidate, spec, base_dir, old)
-  local definition = plugin.define(spec, base_dir, self.agent.confirm)
+  local definition = plugin.define(spec, base_dir, self.agent.confirm, candidate.seen)
   local record = records.new(definition, self.host)
   record.spec, record.replaces = spec, old
   candidate.fresh[#candidate.fresh + 1] = record
@@ -189,9 +189,10 @@ end
 --- Sets up what is new in a list of plugins, beside what is live. Nothing of it counts yet.
 ---@param list agenthost.PluginList
 ---@param is_stale fun(record: agenthost.PluginRecord): boolean which live ones are made anew
+---@param seen? table<string, string|false> gets what was looked at; see plugin.define
 ---@return table candidate for `swap` or `drop`; raises when something is wrong, and nothing is left
-function Plugins:prepare(list, is_stale)
-  local candidate = { list = list, records = {}, fresh = {}, saved = {}, taken = {} }
+function Plugins:prepare(list, is_stale, seen)
+  local candidate = { list = list, records = {}, fresh = {}, saved = {}, taken = {}, seen = seen }
   local ok, err = xpcall(function()
     for _, spec in ipairs(list.specs) do
       self:place(candidate, spec, is_stale)

@@ -12,6 +12,7 @@ local instructions = require("agenthost.instructions")
 local json = require("agenthost.json")
 local places = require("agenthost.places")
 local sha256 = require("agenthost.sha256")
+local source_text = require("agenthost.source_text")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
 
@@ -116,7 +117,7 @@ local function search(name)
     local content = places.project and places.project_code[file .. ending]
     if content then
       local path = places.project .. "/" .. file .. ending
-      local chunk, message = load(content, "@" .. path, "t")
+      local chunk, message = source_text.load(content, path)
       return chunk or error(("error loading module '%s' from file '%s':\n\t%s"):format(name, path,
         message), 0), path
     end

@@ -3,6 +3,7 @@
 --- Between two waits such code may run for defaults.guard.seconds; the memory of the Lua state is
 --- bounded. This keeps a mistake from taking the host along. It is no sandbox: plugins are code
 --- that the user trusts, and they have all the rights of the user.
+local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local guard = require("agenthost.guard")
 local places = require("agenthost.places")
@@ -66,6 +67,8 @@ local function shorten(err)
   if not head then
     return err
   end
+  local called = err:match(" %(called at ([^\n]*)%)$") -- our `require` of a folder is in between
+  head = called and head:gsub("^[^\n:]*lua/agenthost/[^\n:]*:%d+:", called .. ":") or head
   local ending, folders = "/" .. name:gsub("%.", "/") .. ".lua", {}
   for path in tried:gmatch("no file '([^'\n]*)'") do
     if path:sub(-#ending) == ending then
@@ -103,11 +106,29 @@ function M.explain(err)
   return err == NO_MEMORY and M.no_memory() or type(err) == "string" and shorten(err) or err
 end
 
+-- What stands for an error whose text is made by code of the user's.
+local Said = { __tostring = function(said) return said.message end }
+
+-- An error that can be shown without running code of the user's: that is done here, bounded.
+local function shown(err)
+  local meta = debug.getmetatable(err)
+  local show = type(err) ~= "string" and type(meta) == "table" and rawget(meta, "__tostring")
+  local place = type(show) == "function" and debug.getinfo(show, "S")
+  if not show or async.is_cancellation(err) -- known by what it is
+    or place and (place.what == "C" or place.source:find("lua/agenthost/", 1, true)) then
+    return err
+  end
+  local ok, text = guard.xpcall(defaults.guard.seconds, "the text of an error",
+    function(other) return other end, tostring, err)
+  return setmetatable({ message = ok and text or ("a %s was raised, and its __tostring fails: %s")
+    :format(type(err), type(text) == "string" and text or type(text)) }, Said)
+end
+
 local function results(ok, first, ...)
   if ok then
     return true, first, ...
   elseif type(first) == "table" and first.traceback then
-    return false, M.explain(first.err), first.traceback
+    return false, M.explain(shown(first.err)), first.traceback
   end
   return false, M.explain(first), "" -- memory ran out: there is no way to say where
 end

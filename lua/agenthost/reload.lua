@@ -4,7 +4,8 @@
 --- `/reload` at once. What has changed is loaded, checked and set up beside what runs, takes its
 --- place in one step, and the old is torn down. Whatever goes wrong before that step leaves the old
 --- version live; the user is told file, line and message, and so is the model when it has written
---- the file. A version that has failed is tried again when it changes, or with `/reload`.
+--- the file. A version that has failed is tried again when it changes, when a file changes or comes
+--- that it needs, when something else was loaded, or with `/reload`: see refusals.lua.
 ---
 --- Tasks, open requests and the conversation go on. A tool call under way finishes with the code it
 --- started with. Definitions of tools and the system prompt keep their bytes where nothing in them
@@ -22,10 +23,13 @@ local plugin = require("agenthost.plugin")
 local project = require("agenthost.project")
 local prompt = require("agenthost.prompt")
 local protect = require("agenthost.protect")
+local refusals = require("agenthost.refusals")
+local source_text = require("agenthost.source_text")
 local sys = require("agenthost.sys")
 
 ---@class agenthost.Reload
 ---@field script? { path: string, args: string[], content: string }
+---@field refusals agenthost.Refusals
 local Reload = {}
 Reload.__index = Reload
 
@@ -34,7 +38,8 @@ local M = {}
 ---@param agent agenthost.Agent
 ---@return agenthost.Reload
 function M.new(agent)
-  local self = setmetatable({ refused = {}, modules = module_reload.new() }, Reload)
+  local self = setmetatable({ refusals = refusals.new(plugin.read), modules = module_reload.new() },
+    Reload)
   local ok, content = pcall(prompt.read, "system.md")
   self.prompt = ok and content
   self:move(agent)
@@ -170,20 +175,18 @@ end
 ---@param all? boolean every plugin and the prompt, changed or not
 ---@return table[] changes
 function Reload:look(asked, all)
-  local changes, fresh = {}, {}
-  for _, change in ipairs(self.modules:look()) do
+  local changes, modules, more = {}, self.modules:look()
+  if more then
+    self.refusals:clear()
+  end
+  for _, change in ipairs(modules) do
     changes[#changes + 1] = { kind = "module", path = change.path, module = change,
       version = change.content or change.problem }
   end
   look_at_script(self, changes)
   look_at_plugins(self, changes, all)
   look_at_prompt(self, changes, all)
-  for _, change in ipairs(changes) do
-    if asked or self.refused[change.path] ~= change.version then
-      fresh[#fresh + 1] = change
-    end
-  end
-  return fresh
+  return self.refusals:due(changes, asked)
 end
 
 -- ---- doing it ----------------------------------------------------------------------------------
@@ -195,12 +198,18 @@ function Reload:tell(lines, text)
 end
 
 function Reload:fail(lines, change, message)
-  self.refused[change.path] = change.version
   local text = ("not reloaded: %s (the version from before goes on)"):format(
     message:find(change.path, 1, true) and message or change.path .. ": " .. message)
+  if not self.refusals:add(change, text, self.asked) then
+    return
+  end
   lines[#lines + 1] = text
   self.agent:warn(text)
-  for _, path in ipairs({ change.path, table.unpack(change.files or {}) }) do
+  local paths = { change.path, table.unpack(change.files or {}) }
+  for path in pairs(self.refusals.seen) do
+    paths[#paths + 1] = path
+  end
+  for _, path in ipairs(paths) do
     if self:is_models(path) then
       self.agent:notify("a file that you have written was " .. text, { kind = "reload" })
       return
@@ -210,14 +219,14 @@ end
 
 -- Runs fn for a change; what it raises leaves things as they are.
 function Reload:try(lines, change, fn)
-  local ok, result = pcall(fn)
+  local ok, result = pcall(fn, self.refusals:begin())
   if not ok and async.is_cancellation(result) then
     error(result, 0)
   elseif not ok then
     self:fail(lines, change, tostring(result))
     return false
   end
-  self.refused[change.path] = nil
+  self.refusals:clear(change)
   for _, line in ipairs(type(result) == "table" and result or { result }) do
     self:tell(lines, line)
   end
@@ -234,7 +243,7 @@ end
 ---@return table opts raises what is wrong with it
 function Reload:script_options(content)
   local script = self.script
-  local chunk, message = load(content, "@" .. script.path, "t", setmetatable({
+  local chunk, message = source_text.load(content, script.path, setmetatable({
     arg = { [0] = script.path, table.unpack(script.args) } }, { __index = _G }))
   if not chunk then
     error(message, 0)
@@ -244,25 +253,25 @@ function Reload:script_options(content)
   end)
 end
 
-function Reload:load_script(change)
+function Reload:load_script(change, seen)
   if change.missing then
     error(change.version, 0)
   end
   local notes = self.agent:reconfigure(self:script_options(change.version),
-    function() return false end)
+    function() return false end, seen)
   self.script.content = change.version
   table.insert(notes, 1, change.path .. " is loaded: the agent script")
   return notes
 end
 
 -- Plugins that stand or fall together.
-function Reload:load_plugins(changes)
+function Reload:load_plugins(changes, seen)
   local stale = {}
   for _, change in ipairs(changes) do
     stale[change.record] = true
   end
   local notes = self.agent:reconfigure(self.agent.made_with,
-    function(record) return stale[record] end)
+    function(record) return stale[record] end, seen)
   local lines = {}
   for i, change in ipairs(changes) do
     local record = self.agent.plugins:of_spec(change.record.spec)
@@ -279,6 +288,9 @@ function Reload:try_plugins(lines, changes)
     if not ok and async.is_cancellation(result) then
       error(result, 0)
     elseif ok then
+      for _, change in ipairs(changes) do
+        self.refusals:clear(change)
+      end
       for _, line in ipairs(result) do
         self:tell(lines, line)
       end
@@ -287,7 +299,7 @@ function Reload:try_plugins(lines, changes)
   end
   for _, change in ipairs(changes) do
     if not change.record.dead then -- or it has gone with the one that had added it
-      self:try(lines, change, function() return self:load_plugins({ change }) end)
+      self:try(lines, change, function(seen) return self:load_plugins({ change }, seen) end)
     end
   end
 end
@@ -307,7 +319,7 @@ function Reload:apply(changes, lines)
   module_batch.load(self, lines, changes)
   for _, change in ipairs(changes) do
     if change.kind == "script" then
-      self:try(lines, change, function() return self:load_script(change) end)
+      self:try(lines, change, function(seen) return self:load_script(change, seen) end)
     elseif change.kind == "plugin" and not change.record.dead then -- or the script has renewed it
       plugins[#plugins + 1] = change
     end
@@ -351,7 +363,10 @@ function Reload:refresh(opts)
   if #changes == 0 then
     return lines
   end
+  self.asked = opts.asked or opts.all
   self:alone(self.apply, changes, lines)
+  self.asked = nil
+  self:alone(self.apply, self:look(), lines) -- what has failed may fit to what is loaded now
   return lines
 end
 

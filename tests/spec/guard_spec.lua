@@ -226,6 +226,42 @@ describe("guard", function()
     assert.equal("plain", select(2, protect.call("test", error, "plain", 0)))
   end)
 
+  it("makes the text of an error inside the bounds, once", function()
+    local function err(text)
+      return setmetatable({}, { __tostring = text })
+    end
+    local function said(text)
+      return tostring(select(2, protect.call("test", error, err(text))))
+    end
+    local count = 0
+    assert.equal("mine", said(function()
+      count = count + 1
+      return "mine"
+    end))
+    assert.equal(1, count)
+    assert.matches("^a table was raised, and its __tostring fails: .*it was stopped",
+      said(function() while true do end end))
+    assert.matches("its __tostring fails: .*no text", said(function() error("no text") end))
+    assert.matches("its __tostring fails: table$", said(function()
+      error(err(function() while true do end end))
+    end))
+    assert.equal(err, select(2, protect.call("test", error, err))) -- one without code stays
+  end)
+
+  it("lets what cancels a job through as it is", function()
+    local reason = setmetatable({}, { __tostring = function() return "mine" end })
+    async.run(function()
+      local job = async.spawn(function()
+        local _, err = protect.call("test", async.sleep, 1000)
+        return err, async.is_cancellation(err)
+      end)
+      async.sleep(0)
+      job:cancel(reason)
+      local err, is_cancellation = job:wait()
+      assert.is_true(rawequal(reason, err) and is_cancellation)
+    end)
+  end)
+
   it("names the user's line when the error has one of ours", function()
     local _, err = protect.call("test", function()
       require("agenthost.json").encode(print)

@@ -217,6 +217,15 @@ describe("a broken file", function()
       .. "coroutine.wrap(function() while true do end end)() end }", "p%.lua:2: " .. LOOP },
     ["out of memory at setup"] = { "return { setup = function(ctx)\n" .. fill("p.lua") .. "\nend }",
       MEMORY },
+    ["an endless loop in what it returns"] = { "return setmetatable({}, { __index = function()\n"
+      .. "while true do end end })", "p%.lua:2: " .. LOOP },
+    ["an error whose text does not end"] = { "error(setmetatable({}, { __tostring = function()\n"
+      .. "while true do end end }))", "p%.lua:2: " .. LOOP },
+    ["an error whose text fails"] = { "return { setup = function() error(setmetatable({},\n"
+      .. "{ __tostring = function() error('no text') end })) end }",
+      "a table was raised, and its __tostring fails: .*p%.lua:2: no text" },
+    ["a version that is no text"] = { "return { setup = print, version = true }",
+      "version: expected a text, got true" },
     ["an endless wait at setup"] = { "return { setup = function(ctx)\n"
       .. "require('agenthost.async').wait({}) end }",
       "p%.lua: its setup was stopped: it has waited for more than 0%.3 s %(defaults" },
