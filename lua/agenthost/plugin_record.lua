@@ -246,11 +246,12 @@ function Record:add_handler(event, fn, opts)
   end
   opts = opts or {}
   options.check(opts, { "priority" }, 3)
-  if opts.priority ~= nil and type(opts.priority) ~= "number" then
-    error("ctx.on: priority: expected a number, got a " .. type(opts.priority), 3)
+  local priority = opts.priority or 0
+  if type(priority) ~= "number" or priority ~= priority then
+    error("ctx.on: priority: expected a number, got " .. options.show(priority), 3)
   end
   self:add("handlers", {
-    event = event, fn = fn, priority = opts.priority or 0,
+    event = event, fn = fn, priority = priority,
     call = function(...) return self:call(...) end,
     alive = function() return not self.dead end,
   })
