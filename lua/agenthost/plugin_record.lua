@@ -112,10 +112,10 @@ function Record:call(what, fn, ...)
   elseif async.is_cancellation(result) then
     error(result, 0)
   else
-    self.host.warn(("plugin %s: %s failed: %s"):format(self.definition.name, what,
-      tostring(result)))
+    local said = protect.error_text(result)
+    self.host.warn(("plugin %s: %s failed: %s"):format(self.definition.name, what, said))
     self.host.agent:emit({ type = "log", text = trace })
-    local off = mine:miss(result)
+    local off = mine:miss(said)
     if off then
       self.host.warn(off)
     end
@@ -421,7 +421,7 @@ function Record:context()
       if self.ready then
         return host.agent:emit({ type = "note", text = tostring(line) })
       end
-      self:add("notes", line)
+      self:add("notes", tostring(line))
     end,
     notify = function(text, fields)
       with_dot(context, text, "notify")
@@ -435,7 +435,7 @@ function Record:context()
     find_task = function(id) return host.agent:find_task(id) end,
     log = function(text)
       with_dot(context, text, "log")
-      host.agent:emit({ type = "log", text = text })
+      host.agent:emit({ type = "log", text = tostring(text) })
     end,
   }
   return setmetatable(context, { __index = function(_, name)

@@ -92,22 +92,6 @@ end
 -- What is not sent as it is, but as Lua shows it.
 local SHOWN <const> = { ["nil"] = true, string = true, number = true, boolean = true }
 
---- What a tool has raised, as the model and the user are told. Of a table its `message` counts, or
---- all of it.
----@param err any
----@return string
-function M.error_text(err)
-  if err == nil then
-    return "it raised an error without a message"
-  elseif type(err) ~= "table" or getmetatable(err) and getmetatable(err).__tostring then
-    return tostring(err)
-  elseif type(err.message) == "string" then
-    return err.message
-  end
-  local ok, encoded = pcall(json.encode, err)
-  return ok and next(err) ~= nil and encoded or "it raised a table without `message`"
-end
-
 --- A text that is not empty, or blocks.
 ---@param value any text, a table (sent as JSON), one content block or a list of them
 ---@return string|table[] content raises when it cannot be sent

@@ -86,7 +86,7 @@ end
 
 -- What a tool has raised, as a result. Mistakes again and again switch it off.
 local function raised(entry, err, traceback, context)
-  local said = tool_result.error_text(err)
+  local said = protect.error_text(err)
   context.log(("tool %s failed: %s%s"):format(entry.tool.name, said, traceback or ""))
   local off = is_mistake(err) and entry.strikes:miss(said)
   if off and context.agent then
