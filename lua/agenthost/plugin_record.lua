@@ -212,6 +212,8 @@ local function check_command(command, source)
   if not command.name:find("^%l[%w_-]*$") then
     error(("%s: '%s' is no name for a command: a small letter, then letters, digits, '_' and '-', "
       .. "without the /"):format(source, command.name), 0)
+  elseif require("agenthost.ui.commands").is_own(command.name) then -- it would never be called
+    error(("%s: there is a command /%s already, agenthost's own"):format(source, command.name), 0)
   end
 end
 

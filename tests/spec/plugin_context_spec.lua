@@ -58,6 +58,8 @@ describe("a plugin's context", function()
         function(ctx) ctx.command("x", print) end,
       ["'/x' is no name for a command: .* without the /"] =
         function(ctx) ctx.command({ name = "/x", help = "x", run = print }) end,
+      ["there is a command /help already, agenthost's own"] =
+        function(ctx) ctx.command({ name = "help", help = "x", run = print }) end,
       ["notify: expected a text for the model, got nil .*spec.lua:%d+"] =
         function(ctx) ctx.notify() end,
       ["notify: expected a table of the notice's fields, got 5"] =
