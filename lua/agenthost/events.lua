@@ -25,6 +25,7 @@
 local copy = require("agenthost.copy")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
+local strikes = require("agenthost.strikes")
 local tool_result = require("agenthost.tool_result")
 
 local M = {}
@@ -39,6 +40,7 @@ local M = {}
 ---@field call fun(what: string, fn: function, ...: any): boolean, any protected; see
 ---  plugin_record.lua
 ---@field alive fun(): boolean false when its plugin is gone
+---@field unfit? agenthost.Strikes what it has left in events that did not fit there
 
 local DECISIONS <const> = { wake = true, merge = true, hold = true, drop = true }
 
@@ -229,9 +231,24 @@ local function is_over(fields, event)
   end
 end
 
+-- What a handler has left does not fit: that is told, and as a failure it counts.
+local function refuse(self, handler, what, problem)
+  local place = debug.getinfo(handler.fn, "S")
+  local where = ("%s:%d"):format(place.short_src, place.linedefined)
+  self.warn(("%s: %s: %s"):format(where, what, problem))
+  handler.unfit = handler.unfit or strikes.new(("the %s at %s"):format(what, where))
+  local off = handler.unfit:miss(problem)
+  if off then
+    self.warn(off)
+  end
+end
+
 -- Calls one handler; when that fails the event is as it was.
 function Events:call(handler, name, event)
   local fields, before = EVENTS[name], {}
+  if handler.unfit and handler.unfit:off() then
+    return
+  end
   for field in pairs(fields) do
     before[field] = event[field]
     event[field] = (field == "request" and copy_request or copy.deep)(event[field])
@@ -240,8 +257,9 @@ function Events:call(handler, name, event)
   local ok = handler.call(what, handler.fn, event)
   local problem = ok and problem_of(fields, event)
   if problem then
-    local place = debug.getinfo(handler.fn, "S")
-    self.warn(("%s:%d: %s: %s"):format(place.short_src, place.linedefined, what, problem))
+    refuse(self, handler, what, problem)
+  elseif ok and handler.unfit then
+    handler.unfit:hit()
   end
   if not ok or problem then
     for field in pairs(fields) do

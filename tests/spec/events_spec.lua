@@ -409,6 +409,25 @@ describe("events", function()
     end
   end)
 
+  it("leave out a handler that puts something unfit into its event again and again", function()
+    local called, bad = 0, true
+    local made = with(function() return reply("x") end, function(ctx)
+      ctx.on("prompt", function(event)
+        called = called + 1
+        event.system = not bad and "fine" or nil
+      end)
+    end)
+    for run, is_bad in ipairs({ true, true, false, true, true, true, true, false }) do
+      bad = is_bad
+      assert(made:run("run " .. run))
+    end
+    assert.equal(6, called)
+    local said = agents.warnings(made)
+    assert.equal(6, #said)
+    assert.matches("^the handler of 'prompt' at .*events_spec.lua:%d+ is switched off: it failed 3 "
+      .. "times in a row, the last time with: event.system: expected a text, got a nil; ", said[6])
+  end)
+
   it("tool.after: a text of a handler's is as clean, and as full, as a tool's", function()
     local function content_of(value)
       return (result_of(function(ctx)
