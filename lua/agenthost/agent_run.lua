@@ -2,6 +2,7 @@
 --- agent: agent_base.lua; its tasks: agent_tasks.lua.)
 local agent_tasks = require("agenthost.agent_tasks")
 local async = require("agenthost.async")
+local copy = require("agenthost.copy")
 local defaults = require("agenthost.defaults")
 local checked = require("agenthost.provider.checked")
 local retry = require("agenthost.retry")
@@ -211,7 +212,9 @@ function Run:take_reply(reply)
   end
   reply.text, reply.calls = table.concat(texts), calls
   self:emit({ type = "reply", reply = reply })
-  self:fire("response", { reply = reply })
+  if self.plugins.events:handled("response") then
+    self:fire("response", { reply = copy.deep(reply) }) -- to look at: what it asks for stays
+  end
   return reply
 end
 

@@ -2,6 +2,7 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local kept = require("agenthost.kept")
+local options = require("agenthost.options")
 local question = require("agenthost.question")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
@@ -41,7 +42,7 @@ function Tasks:tool_context(call)
     list_calls = function() return self.tool_jobs:list() end,
     cancel_call = function(id) return self.tool_jobs:cancel(id) end,
     notify = function(text, fields) return self:notify(text, fields) end,
-    log = function(text) self:emit({ type = "log", text = text }) end,
+    log = function(text) self:emit({ type = "log", text = tostring(text) }) end,
   }
 end
 
@@ -57,6 +58,11 @@ end
 ---@param fields? table more of the notice; `kind` is "plugin" unless given
 ---@return integer? seq nil, message, code when the queue is full
 function Tasks:notify(text, fields)
+  if type(text) ~= "string" or not text:find("%S") then
+    error("notify: expected a text for the model, got " .. options.show(text))
+  elseif fields ~= nil and type(fields) ~= "table" then
+    error("notify: expected a table of the notice's fields, got " .. options.show(fields))
+  end
   local one = { kind = "plugin", text = text }
   for name, value in pairs(fields or {}) do
     one[name] = value

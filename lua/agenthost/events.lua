@@ -1,11 +1,11 @@
 --- The events of an agent's life, and the handlers of plugins that are called at each (`ctx.on`).
 ---
---- A handler gets one table, the event. Some fields it may change, and the next handler sees the
---- change; any other is for looking at. Handlers are called one after the other: those with the
---- highest priority first, then in the order in which they were added. One that raises, or that
---- puts something unfit into a field, is reported with its file and line; its changes are undone,
---- and the others are called all the same. A handler may wait; whatever its event is about waits
---- with it.
+--- A handler gets one table, the event. Some fields it may set, or change what stands in them, and
+--- the next handler sees the change; any other is for looking at. Handlers are called one after the
+--- other: those with the highest priority first, then in the order in which they were added. One
+--- that raises, or that puts something unfit into a field, is reported with its file and line; its
+--- changes are undone, and the others are called all the same. A handler may wait; whatever its
+--- event is about waits with it.
 ---
 --- | event            | fields that may be changed                                          |
 --- | ---------------- | ------------------------------------------------------------------- |
@@ -22,7 +22,11 @@
 --- | `compact.before` | focus: what the summary has to keep; reason                         |
 --- | `idle`           | none; a run is over: result, or message and code                    |
 --- | `session.end`    | none; id                                                            |
+local copy = require("agenthost.copy")
+local json = require("agenthost.json")
 local options = require("agenthost.options")
+local strikes = require("agenthost.strikes")
+local tool_result = require("agenthost.tool_result")
 
 local M = {}
 
@@ -36,6 +40,7 @@ local M = {}
 ---@field call fun(what: string, fn: function, ...: any): boolean, any protected; see
 ---  plugin_record.lua
 ---@field alive fun(): boolean false when its plugin is gone
+---@field unfit? agenthost.Strikes what it has left in events that did not fit there
 
 local DECISIONS <const> = { wake = true, merge = true, hold = true, drop = true }
 
@@ -47,16 +52,75 @@ local function optional_text(value)
   return value == nil or type(value) == "string", "a text"
 end
 
-local function blocks(value)
-  local fits = type(value) == "table" and #value > 0
-  for _, block in ipairs(fits and value or {}) do
-    fits = fits and type(block) == "table" and type(block.type) == "string"
-  end
-  return fits, "content blocks"
+-- The functions below raise what is wrong when that takes more words.
+
+-- It goes to the model as JSON.
+local function sendable(value)
+  local ok, message = pcall(json.encode, value)
+  return ok or error((tostring(message):gsub("^json%.encode: ", "")), 0)
 end
 
-local function is_table(value)
+-- What an API does not take would stand in the conversation for good.
+local function blocks(value)
+  tool_result.check_blocks(value)
+  return sendable(value)
+end
+
+local function input(value)
+  return type(value) == "table" and sendable(value), "a table"
+end
+
+local function answer(value)
+  return value == nil or tool_result.content(value) ~= nil
+end
+
+local function content(value)
+  return type(value) == "string" or type(value) == "table" and blocks(value),
+    "a text or content blocks"
+end
+
+-- What a handler may change in a request.
+local REQUEST <const> = { system = "string", tools = "table", max_tokens = "number",
+  tool_choice = "table", extra = "table" }
+
+local function check_tools(tools)
+  for i, tool in ipairs(tools) do
+    if type(tool) ~= "table" or type(tool.name) ~= "string" then
+      error(("tools[%d]: expected { name = ..., description = ..., input_schema = ... }"):format(
+        i), 0)
+    end
+  end
+end
+
+local function request(value)
+  for field, wanted in pairs(type(value) == "table" and REQUEST or {}) do
+    local given = value[field]
+    if given ~= nil and type(given) ~= wanted then
+      error(("%s: expected a %s, got a %s"):format(field, wanted, type(given)), 0)
+    elseif given ~= nil then
+      sendable(given)
+    end
+  end
+  check_tools(type(value) == "table" and value.tools or {})
   return type(value) == "table", "a table"
+end
+
+-- Copies a request as far as it may be changed; the conversation stays where it is.
+local function copy_request(value)
+  local made = {}
+  for field, member in pairs(value) do
+    made[field] = REQUEST[field] and copy.deep(member) or member
+  end
+  return made
+end
+
+-- A request of the handler's own has the conversation of the one before, and its bound.
+local function complete(made, before)
+  for field, member in pairs(before) do
+    if made[field] == nil and (not REQUEST[field] or field == "max_tokens") then
+      made[field] = member
+    end
+  end
 end
 
 -- event -> the fields that a handler may change, and what fits there
@@ -64,18 +128,14 @@ local EVENTS <const> = {
   ["session.start"] = {},
   prompt = { system = text },
   ["message.user"] = { blocks = blocks },
-  request = { request = is_table },
+  request = { request = request },
   response = {},
   ["tool.before"] = {
-    input = is_table,
+    input = input,
     refuse = optional_text,
-    answer = function() return true end,
+    answer = answer,
   },
-  ["tool.after"] = {
-    content = function(value)
-      return type(value) == "string" or (blocks(value)), "a text or content blocks"
-    end,
-  },
+  ["tool.after"] = { content = content },
   notice = {
     decision = function(value)
       return value == nil or DECISIONS[value] ~= nil, "wake, merge, hold or drop"
@@ -152,9 +212,11 @@ end
 -- What is wrong with what a handler has left; nil when nothing is.
 local function problem_of(fields, event)
   for field, fits in pairs(fields) do
-    local ok, wanted = fits(event[field])
-    if not ok then
-      local got = event[field]
+    local got = event[field]
+    local ran, ok, wanted = pcall(fits, got)
+    if not ran then
+      return ("event.%s: %s"):format(field, tostring(ok))
+    elseif not ok then
       return ("event.%s: expected %s, got %s"):format(field, wanted,
         type(got) == "string" and ("'%s'"):format(got) or "a " .. type(got))
     end
@@ -169,23 +231,42 @@ local function is_over(fields, event)
   end
 end
 
+-- What a handler has left does not fit: that is told, and as a failure it counts.
+local function refuse(self, handler, what, problem)
+  local place = debug.getinfo(handler.fn, "S")
+  local where = ("%s:%d"):format(place.short_src, place.linedefined)
+  self.warn(("%s: %s: %s"):format(where, what, problem))
+  handler.unfit = handler.unfit or strikes.new(("the %s at %s"):format(what, where))
+  local off = handler.unfit:miss(problem)
+  if off then
+    self.warn(off)
+  end
+end
+
 -- Calls one handler; when that fails the event is as it was.
 function Events:call(handler, name, event)
   local fields, before = EVENTS[name], {}
+  if handler.unfit and handler.unfit:off() then
+    return
+  end
   for field in pairs(fields) do
     before[field] = event[field]
+    event[field] = (field == "request" and copy_request or copy.deep)(event[field])
   end
   local what = ("handler of '%s'"):format(name)
   local ok = handler.call(what, handler.fn, event)
   local problem = ok and problem_of(fields, event)
   if problem then
-    local place = debug.getinfo(handler.fn, "S")
-    self.warn(("%s:%d: %s: %s"):format(place.short_src, place.linedefined, what, problem))
+    refuse(self, handler, what, problem)
+  elseif ok and handler.unfit then
+    handler.unfit:hit()
   end
   if not ok or problem then
     for field in pairs(fields) do
       event[field] = before[field]
     end
+  elseif name == "request" then
+    complete(event.request, before.request)
   end
 end
 

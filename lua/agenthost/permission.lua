@@ -153,20 +153,33 @@ end
 
 -- ---- deciding ----------------------------------------------------------------------------------
 
+-- Asks a tool what a call wants: a kind and what it is about, or nil, nil and what went wrong.
+local function ask_tool(tool, input)
+  local ok, kind, subject = protect.call("tool '" .. tool.name .. "'", tool.permission, input)
+  if not ok and async.is_cancellation(kind) then
+    error(kind, 0)
+  elseif not ok then
+    return nil, nil, "the tool's `permission` failed: " .. protect.error_text(kind)
+  elseif not KINDS[kind] then
+    return nil, nil, ("the tool's `permission` gave %s, not read, edit, command, input or none")
+      :format(options.show(kind))
+  end
+  return kind, subject
+end
+
 -- What a call wants. A tool says what it is by `permission`; one that does not, or that fails to,
 -- is unknown.
 function Permission:request(tool, input)
-  local kind, subject = tool.permission, nil
+  local kind, subject, problem = tool.permission, nil, nil
   if type(kind) == "function" then
-    local ok
-    ok, kind, subject = protect.call("tool '" .. tool.name .. "'", kind, input)
-    kind = ok and kind or nil
+    kind, subject, problem = ask_tool(tool, input)
   elseif kind == "command" then
     subject = input.command
   elseif kind == "read" or kind == "edit" then
     subject = input.path
   end
-  local request = { tool = tool.name, kind = KINDS[kind] and kind or "unknown", cwd = self.cwd }
+  local request = { tool = tool.name, kind = KINDS[kind] and kind or "unknown", cwd = self.cwd,
+    problem = problem }
   subject = type(subject) == "string" and subject or nil
   if (kind == "command" or kind == "input") and not subject then
     request.kind = "unknown"
@@ -208,7 +221,7 @@ function Permission:by_mode(request)
     return "ask", nil, true
   end
   local problem = request.shell and #self.allow > 0 and request.shell.problem
-  return "ask", problem and "no allow rule covers it: " .. problem or nil
+  return "ask", problem and "no allow rule covers it: " .. problem or request.problem
 end
 
 -- "allow"; "deny" and why; or "ask", why (or nil), and whether a yes is for all edits.

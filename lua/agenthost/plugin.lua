@@ -197,8 +197,30 @@ local function what_it_is(value)
   return "it returned a table without `run` and without `setup`"
 end
 
+-- What has two shapes would lose one of them, without a word.
+local function check_one_shape(value, source)
+  if type(value.setup) == "function" and (is_tool(value) or is_tool(value[1])) then
+    error(("plugin %s: beside `setup` a tool counts for nothing: add it there, by ctx.tool(...)")
+      :format(source), 0)
+  elseif is_tool(value[1]) and not is_tool(value) then
+    local count = 0
+    for _ in ipairs(value) do
+      count = count + 1
+    end
+    for key in pairs(value) do
+      if math.type(key) ~= "integer" or key < 1 or key > count then
+        error(("plugin %s: a list of tools ends at its first nil and holds nothing else; '%s' "
+          .. "in it counts for nothing"):format(source, tostring(key)), 0)
+      end
+    end
+  end
+end
+
 -- The three shapes of a plugin as one: a function that sets it up.
 local function setup_of(value, source)
+  if type(value) == "table" then
+    check_one_shape(value, source)
+  end
   if is_tool(value) then
     return function(ctx)
       ctx.tool(value)
@@ -251,7 +273,7 @@ local function check_fields(value, source)
   elseif value.api ~= nil and (math.type(value.api) ~= "integer" or value.api < 1
     or value.api > M.API) then
     error(("plugin %s is written for version %s of the plugin interface; this agenthost has %d")
-      :format(source, tostring(value.api), M.API), 0)
+      :format(source, options.show(value.api), M.API), 0)
   end
 end
 

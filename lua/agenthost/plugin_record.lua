@@ -78,10 +78,10 @@ function Record:call(what, fn, ...)
   elseif async.is_cancellation(result) then
     error(result, 0)
   else
-    self.host.warn(("plugin %s: %s failed: %s"):format(self.definition.name, what,
-      tostring(result)))
+    local said = protect.error_text(result)
+    self.host.warn(("plugin %s: %s failed: %s"):format(self.definition.name, what, said))
     self.host.agent:emit({ type = "log", text = trace })
-    local off = mine:miss(result)
+    local off = mine:miss(said)
     if off then
       self.host.warn(off)
     end
@@ -182,6 +182,8 @@ local function check_command(command, source)
   if not command.name:find("^%l[%w_-]*$") then
     error(("%s: '%s' is no name for a command: a small letter, then letters, digits, '_' and '-', "
       .. "without the /"):format(source, command.name), 0)
+  elseif require("agenthost.ui.commands").is_own(command.name) then -- it would never be called
+    error(("%s: there is a command /%s already, agenthost's own"):format(source, command.name), 0)
   end
 end
 
@@ -216,11 +218,12 @@ function Record:add_handler(event, fn, opts)
   end
   opts = opts or {}
   options.check(opts, { "priority" }, 3)
-  if opts.priority ~= nil and type(opts.priority) ~= "number" then
-    error("ctx.on: priority: expected a number, got a " .. type(opts.priority), 3)
+  local priority = opts.priority or 0
+  if type(priority) ~= "number" or priority ~= priority then
+    error("ctx.on: priority: expected a number, got " .. options.show(priority), 3)
   end
   self:add("handlers", {
-    event = event, fn = fn, priority = opts.priority or 0,
+    event = event, fn = fn, priority = priority,
     call = function(...) return self:call(...) end,
     alive = function() return not self.dead end,
   })

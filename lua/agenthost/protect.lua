@@ -6,6 +6,7 @@
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local guard = require("agenthost.guard")
+local json = require("agenthost.json")
 local places = require("agenthost.places")
 
 local M = {}
@@ -143,9 +144,27 @@ function M.call(owner, fn, ...)
   return results(guard.xpcall(defaults.guard.seconds, owner, handler, fn, ...))
 end
 
+--- What was raised, in words. Of a table its `message` counts, or all of it.
+---@param err any
+---@return string
+function M.error_text(err)
+  if err == nil then
+    return "it raised an error without a message"
+  elseif type(err) ~= "table" or getmetatable(err) and getmetatable(err).__tostring then
+    local ok, said = pcall(tostring, err)
+    return ok and said or "it raised a table whose __tostring fails"
+  elseif type(err.message) == "string" then
+    return err.message
+  end
+  local ok, encoded = pcall(json.encode, err)
+  return ok and next(err) ~= nil and encoded or "it raised a table without `message`"
+end
+
 local function raise(owner, ok, err, ...)
   if ok then
     return err, ...
+  elseif type(err) ~= "string" and not async.is_cancellation(err) then
+    err = owner .. ": " .. M.error_text(err)
   elseif type(err) == "string" and not err:find(owner:match("([^ ()]+)%)?$"), 1, true) then
     err = owner .. ": " .. err
   end

@@ -28,13 +28,13 @@ end
 
 -- "integer?: how many lines" -> { type = "integer", description = "how many lines" }, optional
 local function from_short(name, text)
-  local type, mark, description = text:match("^%s*(%a+)(%??)%s*:?%s*(.*)$")
-  if not types[type] then
+  local type, mark, rest = text:match("^%s*(%a+)(%??)%s*(.*)$")
+  if not types[type] or rest:find("^[%[{<|/]") then
     refuse("input.%s: expected a type, a ? if it is optional, and what it is, such as "
       .. "\"integer?: how many\"; the types are string, number, integer, boolean, object, array; "
       .. "got \"%s\"", name, text)
   end
-  return { type = type, description = description:match("^.*%S") }, mark == "?"
+  return { type = type, description = rest:match("^:?%s*(.*%S)") }, mark == "?"
 end
 
 local function without_optional(value)
@@ -46,6 +46,17 @@ local function without_optional(value)
   return copy, value.optional == true
 end
 
+-- Whether it is a JSON Schema that does not say so: in the short form it would be other fields.
+local function lacks_type(input)
+  local properties = input.type == nil and input.properties
+  for _, one in pairs(type(properties) == "table" and properties or {}) do
+    if type(one) ~= "table" then
+      return false
+    end
+  end
+  return type(properties) == "table" and next(properties) ~= nil
+end
+
 local function as_schema(input)
   if type(input) ~= "table" then
     refuse("input: expected a JSON Schema or { name = \"type: description\" }, got a %s",
@@ -53,6 +64,8 @@ local function as_schema(input)
   end
   if input.type == "object" and (input.properties == nil or type(input.properties) == "table") then
     return input
+  elseif lacks_type(input) then
+    refuse("input: a JSON Schema needs type = \"object\" beside its properties")
   end
   local schema = { type = "object", properties = json.object({}), required = json.array({}) }
   for name, value in pairs(input) do
@@ -62,10 +75,11 @@ local function as_schema(input)
     local optional = false
     if type(value) == "string" then
       schema.properties[name], optional = from_short(name, value)
-    elseif type(value) == "table" then
+    elseif type(value) == "table" and value[1] == nil then
       schema.properties[name], optional = without_optional(value)
     else
-      refuse("input.%s: expected a text or a schema, got a %s", name, type(value))
+      refuse("input.%s: expected a text or a schema, got a %s", name,
+        type(value) == "table" and "list" or type(value))
     end
     if not optional then
       table.insert(schema.required, name)
@@ -275,7 +289,7 @@ local function check_parts(value, schema, path, within)
     if is_array and schema.type ~= "object" then
       return check_array(value, schema, path, within)
     end
-    return check_object(value, schema, path == "input" and "" or path .. ".", within)
+    return check_object(value, schema, value == within.value and "" or path .. ".", within)
   end
 end
 
@@ -302,19 +316,35 @@ function check(value, schema, path, within)
   return problem or nil
 end
 
---- Checks a decoded input. Fields that are null are taken as absent.
+-- Takes out the fields that are null. Returns those that may be null: they count as given.
+local function take_nulls(input, schema, within)
+  local properties = type(schema.properties) == "table" and schema.properties or {}
+  local welcome = {}
+  for name, value in pairs(input) do
+    if value == json.null then
+      local one = properties[name]
+      welcome[name] = one ~= nil and not check(value, one, member("", name), within) or nil
+      input[name] = nil
+    end
+  end
+  return welcome
+end
+
+--- Checks a decoded input. Fields that are null are taken as absent, for the tool as well; one that
+--- is required may be null where its schema has that.
 ---@param input table
 ---@param schema table
 ---@return string? problem in words for the model, one line; nil when it fits
 function M.check(input, schema)
-  if type(input) == "table" then
-    for name, value in pairs(input) do
-      if value == json.null then
-        input[name] = nil
-      end
-    end
+  local within = { root = schema, value = input, depth = 0, steps = 0 }
+  local welcome = type(input) == "table" and take_nulls(input, schema, within) or {}
+  for name in pairs(welcome) do
+    input[name] = json.null
   end
-  local problem = check(input, schema, "input", { root = schema, depth = 0, steps = 0 })
+  local problem = check(input, schema, "input", within)
+  for name in pairs(welcome) do
+    input[name] = nil
+  end
   return problem and problem_line(problem)
 end
 

@@ -15,7 +15,7 @@ local function is_number(value)
 end
 
 local function is_count(value)
-  return type(value) == "number" and value >= 0 and value == math.floor(value),
+  return type(value) == "number" and value >= 0 and math.tointeger(value) ~= nil,
     "a whole number from 0 on"
 end
 
@@ -60,6 +60,15 @@ local function add(found, format, ...)
   found[#found + 1] = format:format(...)
 end
 
+-- Of references only those to a $defs of the whole are followed: one that is not there is a slip.
+local function look_at_reference(schema, path, found)
+  local reference, definitions = schema["$ref"], found.definitions
+  local name = type(reference) == "string" and reference:match("^#/%$defs/([^/~]+)$")
+  if name and (type(definitions) ~= "table" or definitions[name] == nil) then
+    add(found, "%s.$ref: there is no '%s' in the schema's $defs", path, name)
+  end
+end
+
 local look
 
 local function look_at_each(schemas, path, depth, found, name_of)
@@ -95,6 +104,7 @@ function look(schema, path, depth, found)
         options.show(value))
     end
   end
+  look_at_reference(schema, path, found)
   for _, keyword in ipairs({ "items", "additionalProperties" }) do
     if schema[keyword] ~= nil then
       look(schema[keyword], member(path, keyword), depth + 1, found)
@@ -119,7 +129,7 @@ end
 ---  "input.a.type: expected ..., got strng; input.b.minimum: expected a number, got x"; nil when
 ---  nothing is
 function M.problem(schema)
-  local found = {}
+  local found = { definitions = type(schema) == "table" and schema["$defs"] or nil }
   look(schema, "input", 0, found)
   if #found == 0 then
     local ok, message = pcall(json.encode, schema)

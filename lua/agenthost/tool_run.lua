@@ -37,17 +37,6 @@ local function forbidden(permission, entry, input, context)
     or "Error: it was not run: the check of permissions failed: " .. tostring(allowed)
 end
 
-local function copy(value)
-  if type(value) ~= "table" then
-    return value
-  end
-  local made = setmetatable({}, getmetatable(value))
-  for name, member in pairs(value) do
-    made[name] = copy(member)
-  end
-  return made
-end
-
 -- What plugins make of a call: they may change its input. Returns what stands in place of its
 -- result, if they refuse or answer it, and whether that is a refusal.
 local function ask_plugins(events, call)
@@ -55,7 +44,7 @@ local function ask_plugins(events, call)
     return nil
   end
   local event = events:fire("tool.before",
-    { name = call.name, id = call.id, input = copy(call.input) })
+    { name = call.name, id = call.id, input = call.input })
   if event.refuse then
     return "Refused: " .. event.refuse, true
   elseif event.answer ~= nil then
@@ -97,7 +86,7 @@ end
 
 -- What a tool has raised, as a result. Mistakes again and again switch it off.
 local function raised(entry, err, traceback, context)
-  local said = tool_result.error_text(err)
+  local said = protect.error_text(err)
   context.log(("tool %s failed: %s%s"):format(entry.tool.name, said, traceback or ""))
   local off = is_mistake(err) and entry.strikes:miss(said)
   if off and context.agent then
@@ -196,8 +185,8 @@ local function tell_plugins(events, call, content, is_error)
   if not events or not events:handled("tool.after") then
     return content
   end
-  return events:fire("tool.after", { name = call.name, id = call.id, input = call.input,
-    content = content, is_error = is_error }).content
+  return tool_result.content(events:fire("tool.after", { name = call.name, id = call.id,
+    input = call.input, content = content, is_error = is_error }).content)
 end
 
 -- One call from beginning to end. Returns its tool_result block.

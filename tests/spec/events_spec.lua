@@ -312,6 +312,132 @@ describe("events", function()
       .. "nil", said[2])
   end)
 
+  it("undo what a failing handler has changed within its tables", function()
+    local content, _, _, made = result_of(function(ctx)
+      local function spoil(name, change)
+        ctx.on(name, function(event)
+          change(event)
+          error("oops")
+        end)
+      end
+      spoil("message.user", function(event) event.blocks[1].text = "changed" end)
+      spoil("request", function(event)
+        event.request.system, event.request.tools[1].name = "changed", "changed"
+      end)
+      spoil("tool.before", function(event) event.input.text = "changed" end)
+      spoil("tool.after", function(event) event.content[1].text = "changed" end)
+    end, nil, { run = function(input)
+      return { { type = "text", text = "ran " .. input.text } }
+    end })
+    assert.same({ { type = "text", text = "ran in" } }, content)
+    assert.equal("go", made.provider.requests[1][1].content[1].text)
+    assert.equal(5, #agents.warnings(made)) -- two requests
+  end)
+
+  it("change what is sent for one request, and nothing of the agent's", function()
+    local sent = {}
+    local made = with(function(_, request)
+      sent[#sent + 1] = { #request.tools, request.tools[1].description, request.extra.n }
+      return reply("x")
+    end, function(ctx)
+      ctx.tool(echo("one"))
+      ctx.tool(echo("two"))
+      ctx.on("request", function(event)
+        local asked = event.request
+        table.remove(asked.tools)
+        asked.tools[1].description, asked.extra.n = asked.tools[1].description .. "!",
+          asked.extra.n + 1
+      end)
+    end, { extra = { n = 1 } })
+    assert(made:run("1"))
+    assert(made:run("2"))
+    assert.same({ { 1, "d!", 2 }, { 1, "d!", 2 } }, sent)
+    assert.same({ "one", "two" }, made.tools:names())
+  end)
+
+  it("a request of a handler's own has the conversation and the bound of the one before", function()
+    local seen
+    local made = with(function(messages, request)
+      seen = { #messages, request.system, request.max_tokens }
+      return reply("x")
+    end, function(ctx)
+      ctx.on("request", function(event) event.request = { system = "mine" } end)
+    end, { max_tokens = 99 })
+    assert(made:run("go"))
+    assert.same({ 1, "mine", 99 }, seen)
+  end)
+
+  it("response is to look at: what a handler does to the reply changes no call", function()
+    assert.equal("ran in", (result_of(function(ctx)
+      ctx.on("response", function(event)
+        for _, one in ipairs(event.reply.calls) do
+          one.input.text = "changed"
+        end
+      end)
+    end)))
+  end)
+
+  it("refuse what no API takes, in words that say what is right", function()
+    local function warned(name, change)
+      local _, _, _, made = result_of(function(ctx) ctx.on(name, change) end)
+      made:run("again")
+      local said = agents.warnings(made)
+      assert.is_true(#said > 0, name)
+      return said[1]
+    end
+    local within_itself = { type = "text", text = "x" }
+    within_itself.me = within_itself
+    for _, case in ipairs({
+      { "message.user", "blocks", { { type = "text" } }, "block 1: expected { type = \"text\"" },
+      { "message.user", "blocks", { { type = "mine" } }, "block 1: expected { type = \"text\"" },
+      { "message.user", "blocks", { within_itself }, "within itself" },
+      { "message.user", "blocks", { { type = "image", source = { type = "base64",
+        media_type = "image/png", data = "\x89PNG" } } }, "has to be Base64" },
+      { "tool.before", "input", { f = print }, "f: cannot write a value of type function" },
+      { "tool.before", "answer", print, "a table that is sent as JSON" },
+      { "tool.after", "content", { { type = "mine" } }, "block 1: expected { type = \"text\"" },
+      { "tool.after", "content", { within_itself }, "within itself" },
+      { "request", "request", { system = 5 }, "system: expected a string, got a number" },
+      { "request", "request", { tools = { "x" } }, "tools[1]: expected { name = ..." },
+      { "request", "request", { extra = { f = print } }, "f: cannot write a value of type" },
+    }) do
+      local name, field, value, words = table.unpack(case)
+      local said = warned(name, function(event) event[field] = value end)
+      assert.matches(("events_spec.lua:%%d+: handler of '%s': event.%s: "):format(name, field),
+        said)
+      assert.matches(words, said, 1, true)
+    end
+  end)
+
+  it("leave out a handler that puts something unfit into its event again and again", function()
+    local called, bad = 0, true
+    local made = with(function() return reply("x") end, function(ctx)
+      ctx.on("prompt", function(event)
+        called = called + 1
+        event.system = not bad and "fine" or nil
+      end)
+    end)
+    for run, is_bad in ipairs({ true, true, false, true, true, true, true, false }) do
+      bad = is_bad
+      assert(made:run("run " .. run))
+    end
+    assert.equal(6, called)
+    local said = agents.warnings(made)
+    assert.equal(6, #said)
+    assert.matches("^the handler of 'prompt' at .*events_spec.lua:%d+ is switched off: it failed 3 "
+      .. "times in a row, the last time with: event.system: expected a text, got a nil; ", said[6])
+  end)
+
+  it("tool.after: a text of a handler's is as clean, and as full, as a tool's", function()
+    local function content_of(value)
+      return (result_of(function(ctx)
+        ctx.on("tool.after", function(event) event.content = value end)
+      end))
+    end
+    assert.equal("a \u{FFFD}", content_of("\27[2Ja \xff"))
+    assert.equal("(no output)", content_of(""))
+  end)
+
   it("let a cancelled wait through", function()
     local async = require("agenthost.async")
     local made = with({}, function(ctx)

@@ -403,12 +403,18 @@ describe("permissions", function()
 
   it("of a tool whose function fails are those of an unknown one", function()
     local checked = permission.new({ cwd = place.cwd, sources = { { allow = { "bash" } } } })
-    for _, fn in ipairs({ function() error("x") end, function() return "command" end,
-      function() return 7 end }) do
+    local function decided(fn)
       local request = checked:request({ name = "t", permission = fn }, {})
       assert.equal("unknown", request.kind)
-      assert.equal("ask", (checked:decide(request)))
+      return checked:decide(request)
     end
+    assert.equal("ask", (decided(function() return "command" end)))
+    local verdict, why = decided(function() error("x") end)
+    assert.equal("ask", verdict)
+    assert.matches("^the tool's `permission` failed: .*permission_spec.lua:%d+: x$", why)
+    verdict, why = decided(function() return 7 end)
+    assert.equal("ask", verdict)
+    assert.matches("^the tool's `permission` gave 7, not read, edit, ", why)
   end)
 end)
 

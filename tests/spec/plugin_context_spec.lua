@@ -50,9 +50,45 @@ describe("a plugin's context", function()
         function(ctx) ctx.command("x", print) end,
       ["'/x' is no name for a command: .* without the /"] =
         function(ctx) ctx.command({ name = "/x", help = "x", run = print }) end,
+      ["there is a command /help already, agenthost's own"] =
+        function(ctx) ctx.command({ name = "help", help = "x", run = print }) end,
+      ["notify: expected a text for the model, got nil .*spec.lua:%d+"] =
+        function(ctx) ctx.notify() end,
+      ["notify: expected a table of the notice's fields, got 5"] =
+        function(ctx) ctx.notify("x", 5) end,
+      ["plugin .*: no key$"] = function() error({ message = "no key" }) end,
     }) do
       assert.matches(pattern, raised(with, setup))
     end
+  end)
+
+  it("logs and notes whatever it is given", function()
+    local made = with(function(ctx)
+      ctx.note(7)
+      ctx.on("idle", function()
+        ctx.log(nil)
+        ctx.log({})
+      end)
+    end, { reply("x") })
+    assert.same({ "7" }, made.notes)
+    assert(made:run("go"))
+    local logged = events_of(made, "log")
+    assert.equal("nil", logged[#logged - 1].text)
+    assert.matches("^table: ", logged[#logged].text)
+  end)
+
+  it("says what a handler has raised, whatever that is", function()
+    local made = with(function(ctx)
+      ctx.on("idle", function() error() end)
+      ctx.on("idle", function() error({ code = 5 }) end)
+      ctx.on("idle", function()
+        error(setmetatable({}, { __tostring = function() error("no") end }))
+      end)
+    end, { reply("x") })
+    assert(made:run("go"))
+    local failed = ("plugin %s: handler of 'idle' failed: "):format(name)
+    assert.same({ failed .. "it raised an error without a message", failed .. '{"code":5}',
+      failed .. "it raised a table whose __tostring fails" }, agents.warnings(made))
   end)
 
   describe("state", function()

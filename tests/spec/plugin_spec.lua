@@ -126,6 +126,16 @@ describe("agenthost.plugin", function()
       local message = raised(load, path)
       assert.matches("plugin " .. path .. " " .. shapes .. got, message, 1, true)
     end
+    local tool, other = TOOL:format("a"):gsub("return ", ""), "setup = function() end"
+    for content, what in pairs({
+      [("return { %s, %s }"):format(tool, other)] = "beside `setup` a tool counts for nothing",
+      [("return { name = 'a', run = print, %s }"):format(other)] =
+        "beside `setup` a tool counts for nothing",
+      [("return { %s, nil, %s }"):format(tool, tool)] = "'3' in it counts for nothing",
+      [("return { %s, save = print }"):format(tool)] = "'save' in it counts for nothing",
+    }) do
+      assert.matches(what, raised(load, write("agent/p.lua", "%s", content)), 1, true)
+    end
     assert.equal("plugins: expected names, paths or tables, got a number", raised(load, 7))
     assert.matches("plugin (inline) has to return", raised(load, {}), 1, true)
   end)
@@ -137,6 +147,11 @@ describe("agenthost.plugin", function()
     assert.matches("p.lua:2: at load", raised(load, path), 1, true)
     write("agent/p.lua", "return { setup = function() error('in setup') end }")
     assert.matches("p.lua:1: in setup", raised(load, path), 1, true)
+    for code, said in pairs({ ["error()"] = "it raised an error without a message",
+      ["error({ code = 1 })"] = '{"code":1}', ["error({ message = 'no key' })"] = "no key" }) do
+      write("agent/p.lua", "%s", code)
+      assert.equal(("plugin %s: %s"):format(path, said), raised(load, path))
+    end
   end)
 
   it("takes no byte code", function()

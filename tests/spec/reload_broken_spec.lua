@@ -38,7 +38,7 @@ end
 local WAYS <const> = {
   syntax = { "return {\n  oops oops\n}", ":2: .*near 'oops'" },
   ["error at load"] = { "\nerror('at load')", ":2: at load" },
-  ["error that is no text"] = { "error({})", "table: " },
+  ["error that is no text"] = { "error({})", "it raised a table without `message`" },
   ["wrong shape"] = { "return 7", "" },
   ["an endless loop at load"] = { "\nwhile true do end", ":2: " .. LOOP },
   ["an endless loop that catches errors"] = {

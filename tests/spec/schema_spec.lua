@@ -63,6 +63,11 @@ describe("schema.from_input", function()
       [ [[boolean, object, array; got ""]] ] = { y = "" },
       ["input.x: expected a text or a schema, got a number"] = { x = 7 },
       [ [[input: expected a JSON Schema or { name = "type: description" }]] ] = { "string" },
+      [ [[boolean, object, array; got "string[]"]] ] = { x = "string[]" },
+      [ [[boolean, object, array; got "string | null"]] ] = { x = "string | null" },
+      ["input: a JSON Schema needs type = \"object\" beside its properties"] = {
+        properties = { a = { type = "string" } }, required = { "a" } },
+      ["input.anyOf: expected a text or a schema, got a list"] = { anyOf = { { type = "array" } } },
     }) do
       assert.matches(pattern, raised(schema.from_input, input), 1, true)
     end
@@ -170,6 +175,23 @@ describe("schema.check", function()
     assert.same({ a = "x" }, input)
   end)
 
+  it("a required field may be null where its schema has that; the tool has none then", function()
+    for _, property in ipairs({ { type = { "string", "null" } }, { enum = { "x", json.null } },
+      { anyOf = { { type = "string" }, { type = "null" } } }, { ["$ref"] = "#/$defs/n" } }) do
+      local made = schema.from_input({ type = "object", properties = { a = property },
+        required = { "a" }, ["$defs"] = { n = { type = "null" } } })
+      local input = { a = json.null }
+      assert.is_nil(schema.check(input, made))
+      assert.same({}, input)
+      assert.matches("^a is missing", schema.check({}, made))
+    end
+  end)
+
+  it("names a field below one that is called input", function()
+    local made = schema.from_input({ input = { type = "object", required = { "path" } } })
+    assert.equal("input.path is missing", schema.check({ input = {} }, made))
+  end)
+
   it("wants an object", function()
     local made = schema.from_input({})
     assert.equal("input: expected object, got string", schema.check("x", made))
@@ -184,6 +206,10 @@ describe("schema.check", function()
     assert.equal("input.a.minimum: expected a number, got 'low'", refused({ minimum = "low" }))
     assert.equal("input.a.minLength: expected a whole number from 0 on, got -1",
       refused({ minLength = -1 }))
+    assert.equal("input.a.minLength: expected a whole number from 0 on, got 1e+300",
+      refused({ minLength = 1e300 }))
+    assert.equal("input.a.items.$ref: there is no 'n' in the schema's $defs",
+      refused({ items = { ["$ref"] = "#/$defs/n" } }))
     assert.equal("input.a.required: expected a list of names, got 'yes'",
       refused({ required = "yes" }))
     assert.matches("^input.a.type: expected string, number, .*, got 'text'$",

@@ -311,7 +311,7 @@ describe("agenthost.tools", function()
 
     it("may be content blocks; their empty texts are left out", function()
       local image = { type = "image",
-        source = { type = "base64", media_type = "image/png", data = "" } }
+        source = { type = "base64", media_type = "image/png", data = "aGk=" } }
       assert.same({ { type = "text", text = "see" }, image },
         content({ { type = "text", text = "see" }, { type = "text", text = "" }, image }))
     end)
@@ -321,6 +321,28 @@ describe("agenthost.tools", function()
       assert.same(listing, json.decode((content(listing))))
       local mixed = { { type = "text", text = "x" }, { type = "mine" } }
       assert.same(mixed, json.decode((content(mixed))))
+    end)
+
+    it("may be a picture; one that no API takes is an error that says what is right", function()
+      local function picture(fields)
+        return { type = "image", source = fields }
+      end
+      local raw = picture({ type = "base64", media_type = "image/png", data = "\x89PNG\r\n" })
+      local wrapped = picture({ type = "base64", media_type = "image/png", data = "aGlo\naGk=" })
+      local typeless = picture({ type = "base64", data = "aGk=" })
+      for _, case in ipairs({ { raw, "Base64 on one line" }, { { wrapped }, "Base64 on one line" },
+        { typeless, "source.media_type, such as" }, { picture("x.png"), "needs source = " } }) do
+        local said, is_error = content(case[1])
+        assert.is_true(is_error)
+        assert.matches(case[2], said, 1, true)
+      end
+      local url = picture({ type = "url", url = "https://example.org/a.png" })
+      assert.same({ url }, (content(url)))
+    end)
+
+    it("that is a list of tables with a block's `type` and nothing else of one is data", function()
+      local listing = { { path = "a.png", type = "image" }, { path = "b", type = "document" } }
+      assert.same(listing, json.decode((content(listing))))
     end)
 
     it("is bounded", function()

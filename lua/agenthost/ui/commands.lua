@@ -194,6 +194,18 @@ add("quit", nil, "leave", function(repl)
   return ""
 end, true)
 
+--- Whether a command of agenthost's own has this name.
+---@param name string
+---@return boolean
+function M.is_own(name)
+  for _, command in ipairs(list) do
+    if command.name == name then
+      return true
+    end
+  end
+  return false
+end
+
 --- All commands, those of plugins last.
 ---@param agent agenthost.Agent
 ---@return agenthost.Command[]

@@ -43,16 +43,30 @@ local function expect_fit(value, its_schema)
   end
 end
 
+-- The fields that are asked for and null: the check takes them out, and they have to fit as well.
+local function asked_nulls(input, its_schema)
+  local names = {}
+  for _, name in ipairs(type(input) == "table" and input ~= json.null and its_schema.required or {})
+  do
+    names[#names + 1] = input[name] == json.null and name or nil
+  end
+  return names
+end
+
 local function verdict(given)
   local ok, usable = pcall(schema.from_input, given.schema)
   if not ok then
     kit.message(usable)
     return "refused"
   end
+  local nulls = asked_nulls(given.input, usable)
   local problem = schema.check(given.input, usable)
   if problem ~= nil then
     kit.message(problem)
     return "unfit"
+  end
+  for _, name in ipairs(nulls) do
+    given.input[name] = json.null
   end
   expect_fit(given.input, usable)
   return "fit"

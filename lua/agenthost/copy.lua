@@ -1,0 +1,27 @@
+--- Copies of values. What one owner gives to another, who may change it, is a copy.
+local M = {}
+
+local function copied(value, seen)
+  if type(value) ~= "table" then
+    return value
+  elseif seen[value] then
+    return seen[value]
+  end
+  local made = setmetatable({}, getmetatable(value))
+  seen[value] = made
+  for key, member in next, value do
+    rawset(made, key, copied(member, seen))
+  end
+  return made
+end
+
+--- A copy all the way down, with the same metatables. A table that stands in two places, or within
+--- itself, does so in the copy.
+---@generic T
+---@param value T
+---@return T
+function M.deep(value)
+  return copied(value, {})
+end
+
+return M
