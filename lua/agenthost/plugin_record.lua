@@ -5,6 +5,7 @@ local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
 local events = require("agenthost.events")
 local options = require("agenthost.options")
+local own_commands = require("agenthost.own_commands")
 local plugin_context = require("agenthost.plugin_context")
 local protect = require("agenthost.protect")
 local strikes = require("agenthost.strikes")
@@ -182,7 +183,7 @@ local function check_command(command, source)
   if not command.name:find("^%l[%w_-]*$") then
     error(("%s: '%s' is no name for a command: a small letter, then letters, digits, '_' and '-', "
       .. "without the /"):format(source, command.name), 0)
-  elseif require("agenthost.ui.commands").is_own(command.name) then -- it would never be called
+  elseif own_commands[command.name] then -- it would never be called
     error(("%s: there is a command /%s already, agenthost's own"):format(source, command.name), 0)
   end
 end

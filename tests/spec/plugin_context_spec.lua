@@ -62,6 +62,14 @@ describe("a plugin's context", function()
     end
   end)
 
+  it("knows the names that agenthost's own commands have", function()
+    local names = {}
+    for _, name in ipairs(require("agenthost.ui.commands").names({ commands = {} })) do
+      names[name] = true
+    end
+    assert.same(names, require("agenthost.own_commands"))
+  end)
+
   it("logs and notes whatever it is given", function()
     local made = with(function(ctx)
       ctx.note(7)

@@ -2,6 +2,7 @@
 --- `ctx.command`.
 local defaults = require("agenthost.defaults")
 local output = require("agenthost.output")
+local own_commands = require("agenthost.own_commands")
 local ports = require("agenthost.ui.ports")
 local prompt = require("agenthost.prompt")
 local provider = require("agenthost.provider")
@@ -194,16 +195,8 @@ add("quit", nil, "leave", function(repl)
   return ""
 end, true)
 
---- Whether a command of agenthost's own has this name.
----@param name string
----@return boolean
-function M.is_own(name)
-  for _, command in ipairs(list) do
-    if command.name == name then
-      return true
-    end
-  end
-  return false
+for _, command in ipairs(list) do
+  assert(own_commands[command.name], command.name) -- what is not there a plugin could take
 end
 
 --- All commands, those of plugins last.
