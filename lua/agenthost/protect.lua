@@ -145,16 +145,15 @@ function M.call(owner, fn, ...)
 end
 
 --- What was raised, in words. Of a table its `message` counts, or all of it.
----@param err any
+---@param err any as `call` returns it
 ---@return string
 function M.error_text(err)
   if err == nil then
     return "it raised an error without a message"
   elseif type(err) ~= "table" or getmetatable(err) and getmetatable(err).__tostring then
-    local ok, said = pcall(tostring, err)
-    return ok and said or "it raised a table whose __tostring fails"
-  elseif type(err.message) == "string" then
-    return err.message
+    return tostring(err)
+  elseif type(rawget(err, "message")) == "string" then
+    return rawget(err, "message")
   end
   local ok, encoded = pcall(json.encode, err)
   return ok and next(err) ~= nil and encoded or "it raised a table without `message`"
