@@ -4,6 +4,7 @@
 --- The script itself runs, as for `agenthost agent.lua`; its model is one that answers nothing.
 local agent = require("agenthost.agent")
 local agent_base = require("agenthost.agent_base")
+local agent_options = require("agenthost.agent_options")
 local check_schema = require("agenthost.check_schema")
 local json = require("agenthost.json")
 local options = require("agenthost.options")
@@ -72,7 +73,7 @@ end
 
 -- An agent with some of the options, to see whether these can be had; nil and the message.
 local function try(given)
-  given.instructions, given.system = false, "-"
+  given.instructions, given.system = false, given.system or "-"
   local ok, made = pcall(agent.new, given)
   if not ok then
     return nil, plain(made)
@@ -82,11 +83,30 @@ end
 
 -- ---- the parts ---------------------------------------------------------------------------------
 
+-- Options that only agent.new itself can judge.
+local BY_TRIAL <const> = { cwd = true, max_budget_usd = true, on_notice = true }
+
+-- What is wrong with one option, seen alone; nil when nothing is.
+local function problem_with(name, value)
+  local ok, message = pcall(options.check, { [name] = 1 }, agent_base.OPTIONS, -1)
+  if ok then
+    ok, message = pcall(agent_options.check, { [name] = value })
+  end
+  if ok and (BY_TRIAL[name] or name == "system" and type(value) ~= "function") then
+    local made
+    made, message = try({ [name] = value })
+    ok = made ~= nil
+    if made then
+      made:close()
+    end
+  end
+  return not ok and message or nil
+end
+
 local function check_options(opts, report)
   local messages = {}
-  for name in pairs(opts) do
-    local ok, message = pcall(options.check, { [name] = 1 }, agent_base.OPTIONS, -1)
-    messages[#messages + 1] = not ok and message or nil
+  for name, value in pairs(opts) do
+    messages[#messages + 1] = problem_with(name, value)
   end
   table.sort(messages)
   for _, message in ipairs(messages) do
@@ -95,7 +115,7 @@ local function check_options(opts, report)
 end
 
 local function check_model(opts, base_dir, report)
-  if opts.provider ~= nil or opts.model == nil then
+  if opts.provider ~= nil or type(opts.model) ~= "string" then
     return
   end
   local ok, message = pcall(provider.new, opts.model, base_dir)
@@ -106,13 +126,16 @@ local function check_model(opts, base_dir, report)
 end
 
 local function check_rules(given, source, report)
-  if given == nil then
-    return
-  elseif type(given) ~= "table" then
-    return report("error", ("%s: expected a table, got a %s"):format(source, type(given)))
+  if type(given) ~= "table" then
+    return -- missing, or told as the option that it is
   end
   for _, list in ipairs({ "allow", "deny", "ask" }) do
-    for _, text in ipairs(type(given[list]) == "table" and given[list] or {}) do
+    local rules = given[list]
+    if rules ~= nil and type(rules) ~= "table" then
+      report("error", ("%s: %s: expected a list of rules, got %s"):format(source, list,
+        options.show(rules)))
+    end
+    for _, text in ipairs(type(rules) == "table" and rules or {}) do
       local rule, message = permission_rules.parse(text)
       if not rule then
         report("error", ("%s: %s: %s"):format(source, list, message))
@@ -202,11 +225,6 @@ end
 
 local function check_tools(opts, report)
   local found = {}
-  for _, list in ipairs({ "plugins", "tools" }) do
-    if opts[list] ~= nil and not is_list(opts[list]) then
-      report("error", list .. ": expected a list")
-    end
-  end
   for _, spec in ipairs(is_list(opts.plugins) and opts.plugins or {}) do
     check_source({ plugins = { spec } }, "plugin " .. name_of(spec), found, report)
   end
@@ -243,7 +261,9 @@ end
 
 -- What is wrong with the script as a whole.
 local function check_result(value, problem, report)
-  if problem then
+  if problem and problem:find("global 'describe'", 1, true) then
+    return report("error", problem .. "; a file of tests is run with agenthost test")
+  elseif problem then
     return report("error", problem:find(NO_MODEL, 1, true)
       and "the script runs its agent itself; check wants a file that returns one" or problem)
   elseif not is_agent(value) then
@@ -316,13 +336,21 @@ function M.count(result, severity)
   return count
 end
 
---- The path of a file that a user names; nil and a message when it is not there.
+--- The path of a file that a user names, or of the init.lua of a folder; nil and a message when it
+--- is not there.
 ---@param path string
 ---@return string? absolute
 ---@return string? message
 function M.find(path)
   local stat = sys.stat(path)
-  if not stat or stat.type ~= "file" then
+  if stat and stat.type == "directory" then
+    path = path:gsub("(.)/+$", "%1")
+    local init = sys.stat(path .. "/init.lua")
+    if not init or init.type ~= "file" then
+      return nil, ("%s is a folder without init.lua: say which file"):format(path)
+    end
+    return sys.realpath(path .. "/init.lua")
+  elseif not stat or stat.type ~= "file" then
     return nil, ("there is no file %s"):format(path)
   end
   return sys.realpath(path)

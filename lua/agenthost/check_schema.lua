@@ -57,7 +57,10 @@ local function check_keywords(schema, path, report)
       local best = options.slip(name, KEYWORDS)
       report("warning", ("%s: '%s' is no keyword of JSON Schema%s"):format(path, name,
         best and ("; did you mean '%s'?"):format(best)
-          or schema.type == "object" and "; a field of the input stands in `properties`" or ""))
+          or schema.type == "object" and "; a field of the input stands in `properties`"
+          or path == "input.properties"
+            and '; a JSON Schema has type = "object" beside `properties`'
+          or ""))
     end
   end
 end
@@ -119,6 +122,33 @@ function check(schema, path, report, depth)
   check_parts(schema, path, report, depth)
 end
 
+-- Whether a reference leads to something in the schema.
+local function leads_somewhere(root, ref)
+  local value, pointer = root, ref:match("^#(.*)$")
+  if not pointer then
+    return false -- into another document
+  end
+  for part in pointer:gmatch("[^/]+") do
+    part = part:gsub("~1", "/"):gsub("~0", "~")
+    local index = math.tointeger(tonumber(part))
+    value = type(value) == "table" and (value[part] or index and value[index + 1])
+  end
+  return type(value) == "table" or type(value) == "boolean" and value
+end
+
+local function check_references(root, part, path, report, depth)
+  local ref = part["$ref"]
+  if type(ref) == "string" and not leads_somewhere(root, ref) then
+    report("error", ("%s: `$ref` leads nowhere: there is no '%s' in this schema"):format(path, ref))
+  end
+  for _, name in ipairs(depth < MAX_DEPTH and sorted(part) or {}) do
+    if type(part[name]) == "table" then
+      check_references(root, part[name], name == "properties" and path
+        or path .. "." .. tostring(name), report, depth + 1)
+    end
+  end
+end
+
 --- Checks the schema of a tool's input.
 ---@param schema table
 ---@param report fun(severity: "error"|"warning", message: string)
@@ -130,6 +160,7 @@ function M.check(schema, report)
     end
   end
   check(schema, "input", report, 1)
+  check_references(schema, schema, "input", report, 1)
   local ok, problem = pcall(json.encode, schema)
   if not ok then
     report("error", "input: it cannot be sent as JSON: " .. tostring(problem))

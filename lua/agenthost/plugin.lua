@@ -201,8 +201,13 @@ local function setup_of(value, source)
     return value.setup
   elseif type(value) == "table" and is_tool(value[1]) then
     return function(ctx)
+      local problems = {}
       for _, tool in ipairs(value) do
-        ctx.tool(tool)
+        local ok, problem = pcall(ctx.tool, tool)
+        problems[#problems + 1] = not ok and tostring(problem) or nil
+      end
+      if #problems > 0 then
+        error(table.concat(problems, "\n"), 0) -- all that is wrong, not the first alone
       end
     end
   end

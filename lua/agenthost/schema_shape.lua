@@ -1,6 +1,7 @@
 --- Whether a table is a JSON Schema, as far as agenthost reads it: a slip in one is told when the
 --- tool is added, not in the middle of a run.
 local json = require("agenthost.json")
+local options = require("agenthost.options")
 
 local M = {}
 
@@ -91,7 +92,7 @@ function look(schema, path, depth, found)
     local ok, wanted = fits(value)
     if value ~= nil and not ok then
       add(found, "%s.%s: expected %s, got %s", path, keyword, wanted,
-        type(value) == "table" and "a table" or tostring(value))
+        options.show(value))
     end
   end
   for _, keyword in ipairs({ "items", "additionalProperties" }) do

@@ -103,6 +103,9 @@ describe("agenthost check", function()
     { 'permissions = { deny = { "bahs(x)" } }, plugins = { "shell" }',
       "warning permissions: deny: 'bahs%(x%)' is for no tool of this agent; did you mean 'bash'" },
     { 'permissions = { mode = "yolo" }', "error permissions: unknown permission mode 'yolo'" },
+    { 'permissions = { ask = "bash" }',
+      "error permissions: ask: expected a list of rules, got 'bash'" },
+    { "model = 5", "error model: expected a text such as" },
     { "system = 5", "error system: expected a text" },
     { "system = function() error('no prompt') end", "error .*a.lua:1: no prompt" },
   }
@@ -118,7 +121,7 @@ describe("agenthost check", function()
   local SCHEMAS <const> = {
     { 'properties = { ["a b"] = { type = "string" } }', "error .*the name 'a b' is refused" },
     { 'properties = { a = { type = "strng" } }',
-      "error .*input.a.type: expected string, number, .*got strng" },
+      "error .*input.a.type: expected string, number, .*got 'strng'" },
     { 'properties = { a = { typ = "string" } }',
       "warning .*input.a: 'typ' is no keyword of JSON Schema; did you mean 'type'" },
     { 'path = "string: the file"', -- the short form among keywords
@@ -127,9 +130,13 @@ describe("agenthost check", function()
     { 'anyOf = { { type = "object" } }', "error .*`anyOf` at the top is refused" },
     { 'properties = { a = { enum = {} } }', "error .*input.a: `enum` has to be a list" },
     { 'properties = { a = { type = "array", items = { type = "x" } } }',
-      "error .*input.a.items.type: expected string, number, .*got x" },
+      "error .*input.a.items.type: expected string, number, .*got 'x'" },
     { 'properties = { a = { type = "array" } }', "warning .*an array without `items`" },
     { 'properties = { a = 5 }', "error .*input.a: expected a schema, got a number" },
+    { 'properties = { a = { ["$ref"] = "#/$defs/b" } }',
+      "error .*input.a: `$ref` leads nowhere: there is no '#/$defs/b' in this schema" },
+    { 'properties = { a = { anyOf = { { ["$ref"] = "other.json#/x" } } } }',
+      "error .*input.a.anyOf.1: `$ref` leads nowhere" },
     { 'properties = { a = { default = print } }',
       "error .*it cannot be sent: .*properties.a.default" },
   }
@@ -148,12 +155,55 @@ describe("agenthost check", function()
     assert.equal(6, #lines, table.concat(lines, "\n"))
   end)
 
+  it("finds each option that is wrong, beside everything else", function()
+    local lines = of_options('max_turns = "a", cwd = 5, on_notice = "x", max_budget_usd = -1, '
+      .. 'system = 5, permissions = { mod = "x", allow = "bash" }, plugins = { "./no" }')
+    assert.equal(8, #lines, table.concat(lines, "\n"))
+  end)
+
+  it("finds each tool that is wrong in a list", function()
+    local lines = findings('return { { name = "a", run = print }, { name = "b", run = print, '
+      .. 'description = "What it is for." }, { name = "c", description = "What it is for." } }')
+    assert.equal(1, #lines)
+    assert.matches("a.lua: tool 'a' needs a description.*\n.*a.lua: tool 'c' needs a function",
+      lines[1])
+  end)
+
+  it("takes references within a schema for what they are", function()
+    assert.same({}, of_options('tools = { { name = "t", description = "What it is good for.", '
+      .. 'run = print, input = { type = "object", properties = { a = { ["$ref"] = "#/$defs/b" }, '
+      .. 'c = { ["$ref"] = "#" } }, ["$defs"] = { b = { type = "string" } } } } }'))
+  end)
+
+  it("says what a JSON Schema without its type is", function()
+    local lines = of_options('tools = { { name = "t", description = "What it is good for.", '
+      .. 'run = print, input = { properties = { a = { type = "string" } } } } }')
+    assert.matches("input.properties: 'a' is no keyword .* has type = \"object\" beside", lines[1])
+  end)
+
+  it("takes a folder with init.lua", function()
+    t.place:write("mine/init.lua", 'return { name = "t", run = print, '
+      .. 'description = "What it is good for." }')
+    local lines, report = findings("", "mine/")
+    assert.same({}, lines)
+    assert.same({ "t" }, report.tools)
+    local result = t:run({ "check", t.place.work })
+    assert.equal(2, result.code)
+    assert.matches("is a folder without init.lua: say which file\n$", result.stderr)
+  end)
+
+  it("fails for a file that ends the program, or that holds tests", function()
+    assert.matches("^error .*a.lua:1: it calls os.exit", findings("os.exit(0)")[1])
+    assert.matches("^error .*a.lua:1: .*; a file of tests is run with agenthost test$",
+      findings("describe('x', function() end)")[1])
+  end)
+
   it("finds all that is wrong in one schema", function()
     local lines = of_options('tools = { { name = "t", description = "What it is good for.", '
       .. 'run = print, input = { type = "object", properties = { a = { type = "strng" }, '
       .. 'b = { minimum = "1" }, c = 5 } } } }')
     assert.equal(1, #lines)
-    assert.matches("input.a.type: expected .*; input.b.minimum: expected a number, got 1; "
+    assert.matches("input.a.type: expected .*; input.b.minimum: expected a number, got '1'; "
       .. "input.c: expected a schema", lines[1])
   end)
 

@@ -12,7 +12,8 @@ local USAGE <const> = [[
 agenthost check agent.lua [--json] [--trust-project]
 
 Loads the agent, its plugins and tools, without calling a model, and says what is wrong with them.
-A plugin or tool by itself (a file that returns no agent) is checked as an agent's only plugin.
+A plugin or tool by itself (a file that returns no agent, or a folder with init.lua) is checked as
+an agent's only plugin.
 What they print goes to standard error.
   --json           the findings as JSON
   --trust-project  use the Lua code in .agenthost/ of this project, and remember that
@@ -82,6 +83,9 @@ function M.run(words)
   end
   secrets.hide()
   os.getenv = sys.getenv -- luacheck: ignore 122
+  os.exit = function() -- luacheck: ignore 122
+    error("it calls os.exit; check wants a file that returns an agent, a plugin or a tool", 2)
+  end
   local stdout = sys.move_stdout() or 1 -- what the files print is no finding
   local result = check.run(path)
   if opts.json then
