@@ -1,6 +1,6 @@
 -- A provider that runs a program as its model: it gets the conversation as JSON on standard input
 -- and says its answer on standard output. Run it with:
---   agenthost examples/provider_command.lua -p hi
+--   agenthost examples/provider_command.lua -p hi --allowed-tools 'bash(ls)'
 --
 -- This is the whole interface; `list_models`, `model_info` and `count_tokens` are optional. Blocks
 -- have the shape of Anthropic's, whatever the model speaks: text, thinking, tool_use (id, name,

@@ -72,7 +72,8 @@ describe("an example", function()
 
   it("*_test.lua: all of them pass", function()
     local out = run("test", examples)
-    for _, name in ipairs({ "hello", "build_watcher", "reviewer", "custom_loop" }) do
+    for _, name in ipairs({ "hello", "build_watcher", "reviewer", "custom_loop",
+      "fetch_json" }) do
       assert.truthy(out:find("/" .. name .. "_test.lua\n  ok", 1, true), name)
     end
     assert.matches("%d passed, 0 failed", out)

@@ -181,8 +181,8 @@ local function opener(calls, source, errors, lenient)
     local recorded = record.bytes(call, "request")
     local differs = not lenient and difference(recorded or "", record.whole(request.body))
     if differs then
-      return nil, ("replay: call %d differs from the one in %s: %s (AGENTHOST_REPLAY=lenient takes "
-        .. "it all the same)"):format(n, source, differs), "REPLAY"
+      return nil, ("replay: call %d differs from the one in %s: %s (AGENTHOST_REPLAY=lenient, or "
+        .. "`lenient` in a test, takes it all the same)"):format(n, source, differs), "REPLAY"
     end
     return answer(call, errors, request.keep)
   end
