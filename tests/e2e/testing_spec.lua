@@ -296,6 +296,16 @@ describe("agenthost test", function()
     assert.matches("x_test.lua:4: 'log' is global", fails("log = 1"))
     assert.matches("x_test.lua:4: unknown option 'modl'; did you mean 'model'%?",
       fails("it('x', function() testing.agent({ modl = 1 }) end)"))
+    assert.matches("x_test.lua:4: unknown option 'comand'; did you mean 'command'%?",
+      fails("it('x', function() testing.agent({ model = {}, tasks = { { comand = 1 } } }) end)"))
+    assert.matches("x_test.lua:4: `tasks` has to be a list",
+      fails("it('x', function() testing.agent({ model = {}, tasks = { command = 'x' } }) end)"))
+    assert.matches("x_test.lua:4: `files`: '../x' is outside the workspace",
+      fails("it('x', function() testing.agent({ model = {}, files = { ['../x'] = '' } }) end)"))
+    assert.matches("x_test.lua:4: `files` has to hold texts",
+      fails("it('x', function() testing.call('shell', {}, { files = { 'x' } }) end)"))
+    assert.matches("x_test.lua:4: testing.call: say which tool, with the option `name`: bash",
+      fails("it('x', function() testing.call('shell', {}, { name = 'bsh' }) end)"))
     assert.matches("x_test.lua:4: there is no assert.equals; did you mean assert.equal%?",
       fails("it('x', function() assert.equals(1, 1) end)"))
   end)

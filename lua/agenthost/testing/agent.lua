@@ -282,6 +282,26 @@ local function check(opts)
       error(("testing.agent: `%s` is for the script to say"):format(name), 4)
     end
   end
+  local fakes = opts.tasks or {}
+  if type(fakes) ~= "table" or #fakes == 0 and next(fakes) ~= nil then
+    error("`tasks` has to be a list: { testing.fake_task{...}, ... }", 4)
+  end
+  for _, fake in ipairs(fakes) do
+    tasks.check(fake, 4)
+  end
+end
+
+local function write_files(cwd, files)
+  local root <close> = assert(sys.root(cwd))
+  for path, content in pairs(files) do
+    if type(path) ~= "string" or type(content) ~= "string" then
+      error("`files` has to hold texts: { [\"path\"] = \"content\" }", 4)
+    end
+    local ok, written, message = pcall(root.write, root, path, content)
+    if not ok or not written then
+      error("`files`: " .. (message or written), 4)
+    end
+  end
 end
 
 --- What every agent of a test gets that is not made by `new`.
@@ -310,10 +330,7 @@ function M.new(opts, place)
   if opts.script then
     overrides.base_dir = place:resolve(opts.script):match("^(.*)/")
   end
-  local root <close> = assert(sys.root(self.cwd))
-  for path, content in pairs(opts.files or {}) do
-    assert(root:write(path, content))
-  end
+  write_files(self.cwd, opts.files or {})
   agent_base.override(overrides)
   local ok, made = pcall(make, opts, place)
   agent_base.override(M.overrides(place))

@@ -47,7 +47,7 @@ end
 -- The one tool that is meant.
 local function tool_name(t, opts)
   local names = t.agent.tools:names()
-  if opts.name == nil and #names ~= 1 then
+  if opts.name == nil and #names ~= 1 or opts.name and not t.agent.tools.by_name[opts.name] then
     error(("testing.call: say which tool, with the option `name`: %s"):format(
       table.concat(names, ", ")), 3)
   end
