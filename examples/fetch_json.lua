@@ -1,6 +1,6 @@
 -- A tool that asks a web service. While it waits everything else goes on, and the user can stop it.
--- Its test asks a server of its own: agenthost test examples/fetch_json_test.lua. With a real model:
---   agenthost examples/fetch_json.lua -p "Fetch URL and say what is in it."
+-- Its test asks a server of its own: agenthost test examples/fetch_json_test.lua
+-- With a real model: agenthost examples/fetch_json.lua -p "Fetch URL and say what is in it."
 local agent = require("agenthost.agent")
 local http = require("agenthost.http")
 local json = require("agenthost.json")
