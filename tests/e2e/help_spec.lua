@@ -285,6 +285,26 @@ describe("agenthost help api", function()
     end
   end)
 
+  it("names the parameters that the functions have, in their order", function()
+    for module, path in pairs(reference.modules()) do
+      local named = {}
+      for line in io.lines(path) do
+        local name, words = line:match("^function ([%w_.:]+)%(([^)]*)")
+        local at = 0
+        for _, param in ipairs(name and named or {}) do
+          at = words:find(param, at + 1, true)
+          assert(at, ("%s: %s has no parameter %s there"):format(module, name, param))
+        end
+        local param = line:match("^%-%-%-@param ([%w_.]+)")
+        if param then
+          named[#named + 1] = param
+        elseif not line:find("^%-%-%-") then
+          named = {}
+        end
+      end
+    end
+  end)
+
   it("tells types from what is said of them", function()
     local text = reference.page("tools")
     assert.truthy(text:find("- `run` `fun(input: table, ctx: agenthost.ToolContext): "

@@ -178,8 +178,8 @@ describe("the program", function()
   it("says what is wrong with a script, with exit code 1", function()
     for content, expected in pairs({
       ["return 7"] = "has to return an agent (agent.new{...}) or nothing, it returned a number",
-      ["return { name = 't', run = print }"] = "it returned a table; a tool or a plugin is named in "
-        .. "an agent's `plugins`",
+      ["return { name = 't', run = print }"] =
+        "it returned a table; a tool or a plugin is named in an agent's `plugins`",
       ["\noops oops"] = "s.lua:2: syntax error",
       ["\nerror('mine')"] = "s.lua:2: mine",
       ["return require('agenthost.agent').new{ modell = 1 }"] =
