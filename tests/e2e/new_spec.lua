@@ -1,6 +1,7 @@
 -- `agenthost new` and `agenthost check`: what is written passes both its tests and the check.
 local case <const> = require("support.case")
 local json <const> = require("agenthost.json")
+local program <const> = require("support.program")
 local sys <const> = require("agenthost.sys")
 
 describe("agenthost new", function()
@@ -41,6 +42,17 @@ describe("agenthost new", function()
     t.place:write(".luarc.json", "{}")
     assert.equal(0, t:run({ "new", "tool", "y" }).code)
     assert.equal("{}", t.place:read(".luarc.json"))
+  end)
+
+  it("says why nothing can be written", function()
+    local result = t:run({ command = { "sh", "-c", "mkdir gone && cd gone && rmdir ../gone && "
+      .. program.path .. " new tool x" } })
+    assert.same({ 1, "agenthost: cannot write x.lua: its directory: No such file or directory\n" },
+      { result.code, result.stderr })
+    assert(os.execute(("ln -s nowhere '%s/x.lua'"):format(t.place.work)))
+    result = t:run({ "new", "tool", "x" })
+    assert.same({ 1, "agenthost: cannot write x.lua: 'x.lua' is a link, not a file\n" },
+      { result.code, result.stderr })
   end)
 
   it("refuses names that cannot be", function()

@@ -52,7 +52,8 @@ end
 local function write(path, content)
   local ok, message = sys.write_file(path, content, 420) -- octal 644
   if not ok then
-    error({ message = ("cannot write %s: %s"):format(path, message) }, 0)
+    local why = message:gsub("^cannot write '[^']*': ", "") -- said once
+    error({ message = ("cannot write %s: %s"):format(path, why) }, 0)
   end
   sys.write_fd(1, "wrote " .. path .. "\n")
 end
