@@ -319,6 +319,8 @@ describe("agenthost test", function()
     assert.matches("x_test.lua:4: there is no assert.are: one name follows assert, as in "
       .. "assert.equal; there are contains, equal",
       fails("it('x', function() assert.are.equal() end)"))
+    assert.matches("there is no assert.are_equal; did you mean assert.equal%?",
+      fails("it('x', function() assert.are_equal(1, 1) end)"))
     assert.matches("x_test.lua:4: there is no assert.near; there are contains, equal",
       fails("it('x', function() assert.near(1, 1, 1) end)"))
   end)

@@ -183,12 +183,12 @@ describe("schema.check", function()
     local function refused(property)
       return raised(schema.from_input, { type = "object", properties = { a = property } })
     end
-    assert.equal("input.a.minimum: expected a number, got low", refused({ minimum = "low" }))
+    assert.equal("input.a.minimum: expected a number, got 'low'", refused({ minimum = "low" }))
     assert.equal("input.a.minLength: expected a whole number from 0 on, got -1",
       refused({ minLength = -1 }))
-    assert.equal("input.a.required: expected a list of names, got yes",
+    assert.equal("input.a.required: expected a list of names, got 'yes'",
       refused({ required = "yes" }))
-    assert.matches("^input.a.type: expected string, number, .*, got text$",
+    assert.matches("^input.a.type: expected string, number, .*, got 'text'$",
       refused({ type = "text" }))
     assert.equal("input.a.items.enum: expected a list, got a table",
       refused({ type = "array", items = { enum = { x = 1 } } }))

@@ -152,7 +152,8 @@ return setmetatable(Assert, {
     error(message, 0)
   end,
   __index = function(_, name)
-    local best = options.slip(name, names)
+    local bare = tostring(name):gsub("^are_", ""):gsub("^is_", "")
+    local best = rawget(Assert, bare) and bare or options.slip(name, names)
     error(("there is no assert.%s%s"):format(tostring(name), best and "; did you mean assert."
       .. best .. "?" or (CHAINS[name] and ": one name follows assert, as in assert.equal" or "")
       .. "; there are " .. table.concat(names, ", ")), 2)
