@@ -367,6 +367,9 @@ function Permission:settle(tool, input, ctx)
   local answer = self:ask_user(ask, question)
   if not answer then
     return false, self:unasked(request, why)
+  elseif type(answer) ~= "table" then
+    error("`ask` has to return nothing, or a table such as { allow = true }; it returned "
+      .. options.show(answer), 0)
   elseif answer.allow then
     self:remember(question, answer)
     return true

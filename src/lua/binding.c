@@ -1,5 +1,7 @@
 #include "binding.h"
 
+#include "core/clock.h"
+
 #include <limits.h>
 #include <math.h>
 #include <string.h>
@@ -222,6 +224,21 @@ void ah_handle_type(lua_State *L, const char *name, const luaL_Reg *methods, con
 }
 
 /* ---- waiting ---- */
+
+double ah_wait_now(lua_State *L)
+{
+    int top = lua_gettop(L);
+    double now = (double)ah_clock_now() / 1e9;
+    luaL_checkstack(L, 3, "waiting");
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, "agenthost.sys") == LUA_TTABLE &&
+        lua_getfield(L, -1, "now") == LUA_TFUNCTION) {
+        lua_call(L, 0, 1);
+        now = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : now;
+    }
+    lua_settop(L, top);
+    return now;
+}
 
 /* Pushes require("agenthost.async")[name]. */
 static void push_async(lua_State *L, const char *name)

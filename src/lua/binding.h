@@ -77,6 +77,11 @@ void ah_handle_type(lua_State *L, const char *name, const luaL_Reg *methods, con
 
 /* ---- waiting ---- */
 
+/* Seconds on the clock by which async.lua waits: agenthost.sys.now, which a test may have replaced.
+ * Deadlines of waits are on this clock; on another one a wait would begin again when its time is
+ * over. */
+double ah_wait_now(lua_State *L);
+
 /* Waits until the waitable `id` (core/wake.h) has news or `timeout` seconds (may be HUGE_VAL) are
  * over, then calls k(L, status, ctx) with the stack as it was plus nothing. Inside async.run the
  * coroutine yields; outside, the reactor runs until then. k has to look at the object itself: the

@@ -4,7 +4,6 @@
 #include "queue.h"
 
 #include "binding.h"
-#include "core/clock.h"
 #include "core/queue.h"
 #include "core/reactor.h"
 #include "core/task.h"
@@ -260,7 +259,7 @@ static int wait_again(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     struct ah_queue *queue = ah_check_queue(L, 1);
-    double left = lua_tonumber(L, 2) - (double)ah_clock_now() / 1e9;
+    double left = lua_tonumber(L, 2) - ah_wait_now(L);
     bool pending = ah_queue_count(queue) > 0;
     if (pending || left <= 0) {
         lua_pushboolean(L, pending);
@@ -276,7 +275,7 @@ static int queue_wait(lua_State *L)
     ah_check_queue(L, 1);
     double timeout = luaL_optnumber(L, 2, HUGE_VAL);
     lua_settop(L, 1);
-    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout); /* queue deadline */
+    lua_pushnumber(L, ah_wait_now(L) + timeout); /* queue deadline */
     return wait_again(L, LUA_OK, 0);
 }
 

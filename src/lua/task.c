@@ -4,7 +4,6 @@
 #include "core/task.h"
 
 #include "binding.h"
-#include "core/clock.h"
 #include "core/io.h"
 #include "queue.h"
 #include "task.h"
@@ -102,7 +101,7 @@ static int wait_again(lua_State *L, int status, lua_KContext ctx)
     if (has_ended(task)) {
         return push_state(L, task);
     }
-    double left = lua_tonumber(L, 2) - (double)ah_clock_now() / 1e9;
+    double left = lua_tonumber(L, 2) - ah_wait_now(L);
     if (left <= 0) {
         lua_pushnil(L);
         lua_pushliteral(L, "the task has not ended in that time");
@@ -118,7 +117,7 @@ static int task_wait(lua_State *L)
     check_task(L, 1);
     double timeout = luaL_optnumber(L, 2, HUGE_VAL);
     lua_settop(L, 1);
-    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout); /* task deadline */
+    lua_pushnumber(L, ah_wait_now(L) + timeout); /* task deadline */
     return wait_again(L, LUA_OK, 0);
 }
 
@@ -148,7 +147,7 @@ static int wait_any_again(lua_State *L, int status, lua_KContext ctx)
     if (pushed > 0) {
         return pushed;
     }
-    double left = lua_tonumber(L, 2) - (double)ah_clock_now() / 1e9;
+    double left = lua_tonumber(L, 2) - ah_wait_now(L);
     if (left <= 0) {
         lua_pushnil(L);
         lua_pushliteral(L, "none of the tasks has ended in that time");
@@ -173,7 +172,7 @@ static int task_wait_any(lua_State *L)
     luaL_argcheck(L, luaL_len(L, 1) > 0, 1, "the list is empty");
     double timeout = luaL_optnumber(L, 2, HUGE_VAL);
     lua_settop(L, 1);
-    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout);
+    lua_pushnumber(L, ah_wait_now(L) + timeout);
     return wait_any_again(L, LUA_OK, 0);
 }
 
@@ -201,7 +200,7 @@ static int write_more(lua_State *L, int status, lua_KContext ctx)
         lua_pushboolean(L, true);
         return 1;
     }
-    double left = lua_tonumber(L, 4) - (double)ah_clock_now() / 1e9;
+    double left = lua_tonumber(L, 4) - ah_wait_now(L);
     struct ah_err err;
     if (rc == -EINVAL) {
         return luaL_error(L, "the task was started without stdin = true or pty = true");
@@ -230,7 +229,7 @@ static int task_write(lua_State *L)
     double timeout = ah_opt_seconds(L, 3, "timeout", 10);
     lua_settop(L, 2);
     lua_pushboolean(L, end);
-    lua_pushnumber(L, (double)ah_clock_now() / 1e9 + timeout);
+    lua_pushnumber(L, ah_wait_now(L) + timeout);
     lua_pushinteger(L, 0); /* task bytes end deadline done */
     return write_more(L, LUA_OK, 0);
 }

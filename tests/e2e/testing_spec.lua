@@ -6,6 +6,7 @@ local sys <const> = require("agenthost.sys")
 local HEAD <const> = [[
 local testing = require("agenthost.testing")
 local async = require("agenthost.async")
+local task = require("agenthost.task")
 local assert <const> = testing.assert
 ]]
 
@@ -111,7 +112,7 @@ describe("agenthost test", function()
         it("is right", function() end)
       end)
     ]])
-    assert.matches("FAIL  a group is wrong\n +x_test.lua:6: at a%[2%]: expected 2, got 3\n", out)
+    assert.matches("FAIL  a group is wrong\n +x_test.lua:7: at a%[2%]: expected 2, got 3\n", out)
     assert.matches("ok    a group is right\n1 passed, 1 failed", out)
   end)
 
@@ -154,7 +155,7 @@ describe("agenthost test", function()
       end, { timeout = 1 })
       it("is the next", function() end)
     ]])
-    assert.matches("took longer than 0.2 s.-\n +at x_test.lua:4\n", out)
+    assert.matches("took longer than 0.2 s.-\n +at x_test.lua:5\n", out)
     for _, name in ipairs({ "loops", "protects itself", "waits", "leaves a command" }) do
       assert.matches("FAIL  " .. name, out)
     end
@@ -198,6 +199,22 @@ describe("agenthost test", function()
         async.sleep(1e6)
         assert.equal(1, #t.agent:pending_tasks())
       end)
+      it("ends waits that have a bound, none later or earlier than it says", function()
+        local clock = testing.fake_clock()
+        local q <close> = require("agenthost.queue").new()
+        assert.is_false(q:wait(600))
+        assert.equal(600, clock:elapsed())
+        local t = testing.agent({ plugins = { "shell" }, tasks = { testing.fake_task({
+          command = "make", after = 200 }) }, model = { { tools = { { "bash",
+          { command = "make" } } } }, "ok", "It is done." } })
+        assert.equal("ok", t:run("go"))
+        assert.matches("^The command was not done after 120 seconds", t:calls()[1].content)
+        assert.equal(720, clock:elapsed())
+        assert.is_nil((task.wait_any(t.agent:pending_tasks(), 30)))
+        assert.equal(750, clock:elapsed())
+        assert.equal("It is done.", t:settle())
+        assert.equal(800, clock:elapsed())
+      end)
       it("waits for real commands", function()
         local clock = testing.fake_clock()
         local t = testing.agent({ plugins = { "shell" },
@@ -208,7 +225,7 @@ describe("agenthost test", function()
         assert.equal(7, clock:elapsed())
       end)
     ]])
-    assert.matches("4 passed", out)
+    assert.matches("5 passed", out)
   end)
 
   it("tests an agent's file, with its permissions", function()
@@ -234,6 +251,14 @@ describe("agenthost test", function()
         t:run("go")
         assert.equal("touch x", asked)
         assert.equal("", t:read("x"))
+      end)
+      it("wants an answer that is a table", function()
+        local t = testing.agent({ script = "my agent.lua", model = calls,
+          ask = function() return true end })
+        t:run("go")
+        assert.contains("`ask` has to return nothing, or a table such as { allow = true }; it "
+          .. "returned true", t:calls()[2].content)
+        assert.is_nil(t:read("x"))
       end)
       it("has no model without testing.agent", function()
         local made = dofile("my agent.lua")
@@ -274,7 +299,7 @@ describe("agenthost test", function()
       end)
     ]])
     assert.matches("1 passed, 1 failed", out)
-    assert.matches("x_test.lua:10: on purpose", out)
+    assert.matches("x_test.lua:11: on purpose", out)
   end)
 
   it("reports as TAP, and filters", function()
@@ -285,43 +310,43 @@ describe("agenthost test", function()
     ]], "--tap", "--filter", "o")
     assert.equal(1, result.code)
     assert.equal("TAP version 13\nok 1 - x_test.lua: one \\# 1\nnot ok 2 - x_test.lua: two\n"
-      .. "# x_test.lua:5: no\n# way\n1..2\n", result.stdout)
+      .. "# x_test.lua:6: no\n# way\n1..2\n", result.stdout)
   end)
 
   it("says what is wrong with a file of tests", function()
-    assert.matches("FAIL  %(the file itself%)\n +x_test.lua:4: unexpected symbol near",
+    assert.matches("FAIL  %(the file itself%)\n +x_test.lua:5: unexpected symbol near",
       fails("it(]"))
-    assert.matches("x_test.lua:4: it: expected a function behind its name, got a nil",
+    assert.matches("x_test.lua:5: it: expected a function behind its name, got a nil",
       fails("it('x')"))
-    assert.matches("x_test.lua:4: 'log' is global", fails("log = 1"))
-    assert.matches("x_test.lua:4: unknown option 'modl'; did you mean 'model'%?",
+    assert.matches("x_test.lua:5: 'log' is global", fails("log = 1"))
+    assert.matches("x_test.lua:5: unknown option 'modl'; did you mean 'model'%?",
       fails("it('x', function() testing.agent({ modl = 1 }) end)"))
-    assert.matches("x_test.lua:4: unknown option 'comand'; did you mean 'command'%?",
+    assert.matches("x_test.lua:5: unknown option 'comand'; did you mean 'command'%?",
       fails("it('x', function() testing.agent({ model = {}, tasks = { { comand = 1 } } }) end)"))
-    assert.matches("x_test.lua:4: `tasks` has to be a list",
+    assert.matches("x_test.lua:5: `tasks` has to be a list",
       fails("it('x', function() testing.agent({ model = {}, tasks = { command = 'x' } }) end)"))
-    assert.matches("x_test.lua:4: `files`: '../x' is outside the workspace",
+    assert.matches("x_test.lua:5: `files`: '../x' is outside the workspace",
       fails("it('x', function() testing.agent({ model = {}, files = { ['../x'] = '' } }) end)"))
-    assert.matches("x_test.lua:4: `files` has to hold texts",
+    assert.matches("x_test.lua:5: `files` has to hold texts",
       fails("it('x', function() testing.call('shell', {}, { files = { 'x' } }) end)"))
-    assert.matches("x_test.lua:4: testing.call: say which tool, with the option `name`: bash",
+    assert.matches("x_test.lua:5: testing.call: say which tool, with the option `name`: bash",
       fails("it('x', function() testing.call('shell', {}, { name = 'bsh' }) end)"))
-    assert.matches("x_test.lua:4: there is no assert.equals; did you mean assert.equal%?",
+    assert.matches("x_test.lua:5: there is no assert.equals; did you mean assert.equal%?",
       fails("it('x', function() assert.equals(1, 1) end)"))
   end)
 
   it("says what to write in place of words of busted that are not there", function()
-    assert.matches("x_test.lua:4: there is no 'setup' here; write before_each%(fn%)",
+    assert.matches("x_test.lua:5: there is no 'setup' here; write before_each%(fn%)",
       fails("setup(function() end)"))
-    assert.matches("x_test.lua:4: there is no 'pending' here", fails("pending('x')"))
-    assert.matches("x_test.lua:4: there is no 'spy' here; write a function of your own",
+    assert.matches("x_test.lua:5: there is no 'pending' here", fails("pending('x')"))
+    assert.matches("x_test.lua:5: there is no 'spy' here; write a function of your own",
       fails("it('x', function() spy.new() end)"))
-    assert.matches("x_test.lua:4: there is no assert.are: one name follows assert, as in "
+    assert.matches("x_test.lua:5: there is no assert.are: one name follows assert, as in "
       .. "assert.equal; there are contains, equal",
       fails("it('x', function() assert.are.equal() end)"))
     assert.matches("there is no assert.are_equal; did you mean assert.equal%?",
       fails("it('x', function() assert.are_equal(1, 1) end)"))
-    assert.matches("x_test.lua:4: there is no assert.near; there are contains, equal",
+    assert.matches("x_test.lua:5: there is no assert.near; there are contains, equal",
       fails("it('x', function() assert.near(1, 1, 1) end)"))
   end)
 
@@ -334,7 +359,7 @@ describe("agenthost test", function()
       end)
       it("is the next", function() end)
     ]])
-    assert.matches("FAIL  leaves\n +x_test.lua:4: os.exit would end all tests", out)
+    assert.matches("FAIL  leaves\n +x_test.lua:5: os.exit would end all tests", out)
     assert.matches("FAIL  has a tool that leaves\n[^\n]*p.lua:7: os.exit would end", out)
     assert.matches("ok    is the next\n1 passed, 2 failed", out)
   end)
@@ -344,8 +369,8 @@ describe("agenthost test", function()
       it("table", function() error({ code = 7 }) end)
       it("nothing", function() error() end)
     ]])
-    assert.matches("a table was raised: { code = 7 }\n +at x_test.lua:4\n", out)
-    assert.matches("error%(%) was called without a message\n +at x_test.lua:5\n", out)
+    assert.matches("a table was raised: { code = 7 }\n +at x_test.lua:5\n", out)
+    assert.matches("error%(%) was called without a message\n +at x_test.lua:6\n", out)
   end)
 
   it("says that the directory it is in is gone", function()
