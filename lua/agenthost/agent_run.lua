@@ -129,13 +129,25 @@ function Run:append_and_ack(blocks)
   self:emit_message()
 end
 
+-- Blocks without `json`, which the conversation takes as it is: only a provider has that to say.
+local function without_json(blocks)
+  local plain = {}
+  for i, block in ipairs(blocks) do
+    plain[i] = {}
+    for field, value in pairs(block) do
+      plain[i][field] = field ~= "json" and value or nil
+    end
+  end
+  return plain
+end
+
 --- Says something to the model, as the user: it is told before the next model call, also while the
 --- agent works (steering). `run` is what makes an idle agent listen.
 ---@param input string|table[] text or content blocks
 ---@param opts? { hold?: boolean } hold: it waits for whatever else starts a run
 function Run:say(input, opts)
   local blocks = type(input) == "string" and { { type = "text", text = input } } or input
-  self.inbox:say(self:fire("message.user", { blocks = blocks }).blocks, opts)
+  self.inbox:say(without_json(self:fire("message.user", { blocks = blocks }).blocks), opts)
 end
 
 --- Every tool call gets a result, also when a run broke off before there was one (a full disk, an

@@ -81,6 +81,7 @@ local function result_blocks(blocks)
       block = { type = "text", text = bounded(tostring(block.text or "")) }
     elseif block.type == "image" then
       check_image(block.source)
+      block = { type = "image", source = block.source } -- a field too many is refused, too
     end
     if block.type ~= "text" or block.text:find("%S") then
       kept[#kept + 1] = block

@@ -86,6 +86,12 @@ describe("agent", function()
       assert(made:run("x"))
     end)
 
+    it("takes no ready JSON from whoever speaks for the user", function()
+      local made = place:new({ reply("x") })
+      assert(made:run({ { type = "text", text = "hi", json = "gar}bage" } }))
+      assert.same({ { type = "text", text = "hi" } }, made.provider.requests[1][1].content)
+    end)
+
     it("goes on with the conversation", function()
       local made = place:new({ reply("1"), reply("2") })
       assert(made:run("a"))

@@ -338,6 +338,9 @@ describe("agenthost.tools", function()
       end
       local url = picture({ type = "url", url = "https://example.org/a.png" })
       assert.same({ url }, (content(url)))
+      local named = picture(url.source)
+      named.path = "a.png"
+      assert.same({ url }, (content(named)))
     end)
 
     it("that is a list of tables with a block's `type` and nothing else of one is data", function()
