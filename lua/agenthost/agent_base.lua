@@ -63,15 +63,9 @@ local function release(self)
   end
 end
 
--- The session is over: tells the plugins. What waits for the model stands in the session file
--- (kept.lua) or in the ledger, and is told when the session is resumed; unless nothing has been
--- said in it.
-local function end_session(self)
-  if self.ended then
-    return
-  end
-  self.ended = true
-  self:fire("session.end", { id = self.session.id })
+-- The plugins have heard that the session is over. What waits for the model stands in its file
+-- (kept.lua) or in the ledger, and is told when the session is resumed; unless nothing was said.
+local function leave_session(self)
   local waiting = self.inbox:waiting()
   if waiting > 0 and not self.session.header_written then
     self:warn(("nothing was said in this session: %d notices for the model are gone"):format(
@@ -83,10 +77,32 @@ local function end_session(self)
   end
 end
 
+local function tell_end(self)
+  self:fire("session.end", { id = self.session.id })
+end
+
+-- The session is over, for another one.
+local function end_session(self)
+  if not self.ended then
+    self.ended = true
+    tell_end(self)
+    leave_session(self)
+  end
+end
+
 --- Closes what the agent holds: its plugins, its session file, its queue, its workspace. The ends
---- of its tasks are told to its parent, if it has one.
+--- of its tasks are told to its parent, if it has one. What its plugins do then may wait;
+--- cancelling that stops the wait, and the rest is done all the same.
 function Base:close()
-  end_session(self)
+  if not self.ended then
+    self.ended = true
+    for _, step in ipairs({ tell_end, leave_session }) do
+      local ok, reason = pcall(step, self)
+      if not ok then
+        self:warn("what plugins do at the end of the session: " .. tostring(reason))
+      end
+    end
+  end
   if self.parent and not self.parent.closed then
     self.parent:adopt(self)
   end

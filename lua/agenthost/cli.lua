@@ -13,6 +13,7 @@ local secrets = require("agenthost.secrets")
 local settings = require("agenthost.settings")
 local sys = require("agenthost.sys")
 local text = require("agenthost.text")
+local signals = require("agenthost.ui.signals")
 local trust = require("agenthost.ui.trust")
 
 local M = {}
@@ -240,7 +241,7 @@ function M.run_script(parsed)
   parsed.printed:finish()
   last = last or value -- or the user has gone on to another session
   last.on_event = say_at_the_end
-  last:close()
+  signals.run({ "INT", "TERM", "HUP" }, function() last:close() end) -- its plugins may wait there
   return code
 end
 

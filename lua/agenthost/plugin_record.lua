@@ -123,6 +123,18 @@ function Record:in_time(what, fn, ...)
   return false, reason or late
 end
 
+-- Calls a handler of session.end: as teardown, it may not hold up the end for ever.
+function Record:call_in_time(what, fn, event)
+  local in_time, ok, result = self:in_time(what, self.call, self, what, fn, event)
+  if in_time then
+    return ok, result
+  elseif async.is_cancellation(ok) then
+    error(ok, 0)
+  end
+  self.host.warn(tostring(ok))
+  return false
+end
+
 --- Writes what the plugin remembers, if that has changed.
 function Record:keep_state()
   if not self.state or not self.live then
@@ -225,7 +237,9 @@ function Record:add_handler(event, fn, opts)
   end
   self:add("handlers", {
     event = event, fn = fn, priority = priority,
-    call = function(...) return self:call(...) end,
+    call = function(...)
+      return (event == "session.end" and self.call_in_time or self.call)(self, ...)
+    end,
     alive = function() return not self.dead end,
   })
 end

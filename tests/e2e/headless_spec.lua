@@ -387,6 +387,50 @@ describe("exit codes", function()
   end)
 end)
 
+describe("plugins that wait at the end", function()
+  local function agent_with(bound)
+    return ([[
+      local async, defaults = require("agenthost.async"), require("agenthost.defaults")
+      defaults.plugin.setup = %g
+      return require("agenthost.agent").new({
+        provider = require("agenthost.provider.scripted").new(function() return "done" end, "m"),
+        plugins = { { name = "slow",
+          setup = function(ctx)
+            ctx.on("session.end", function()
+              io.stderr:write("at the end\n")
+              async.sleep(3600)
+            end)
+          end,
+          teardown = function()
+            io.stderr:write("torn down\n")
+            async.sleep(3600)
+          end } },
+      })]]):format(bound)
+  end
+
+  it("are stopped after defaults.plugin.setup", function()
+    t.place:write("a.lua", agent_with(0.2))
+    local result = t:run({ "a.lua", "-p", "x" })
+    assert.same({ "done\n", 0 }, { result.stdout, result.code })
+    assert.matches("its handler of 'session.end' was stopped: it has waited for more than 0.2 s",
+      result.stderr, 1, true)
+    assert.matches("its teardown was stopped: it has waited for more than 0.2 s", result.stderr, 1,
+      true)
+  end)
+
+  it("are stopped by signals, one wait after the other", function()
+    t.place:write("a.lua", agent_with(600))
+    local running = t:start({ "a.lua", "-p", "x" })
+    for _, line in ipairs({ "at the end\n", "torn down\n" }) do
+      assert(tmux.eventually(function() return running:stderr():find(line, 1, true) end))
+      running:signal("TERM")
+    end
+    local result = running:wait(20)
+    assert.equal("done\n", result.stdout)
+    assert.equal(2, case.count(result.stderr, "stopped by SIGTERM"), result.stderr)
+  end)
+end)
+
 describe("the model", function()
   it("may be a Lua file", function()
     t.place:write("model.lua", [[return { { tools = { { "bash", { command = "echo $((6*7))" } } } },

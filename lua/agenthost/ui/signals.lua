@@ -24,4 +24,15 @@ function M.watch(names, on_signal)
   end)
 end
 
+--- Runs fn in async.run. Each of these signals stops the wait that is under way in it.
+---@param names string[] as for `watch`
+---@param fn fun()
+function M.run(names, fn)
+  async.run(function()
+    local job = async.spawn(fn)
+    M.watch(names, function(name) job:cancel("stopped by SIG" .. name) end)
+    job:wait()
+  end)
+end
+
 return M
