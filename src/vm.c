@@ -165,6 +165,7 @@ static int set_up(lua_State *L)
     const struct ah_places *places = lua_touserdata(L, 2);
     luaL_openlibs(L);
     ah_load_text_only(L);
+    ah_guard_open(L);
     ah_services_set(L, services);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     luaL_setfuncs(L, c_modules, 0);

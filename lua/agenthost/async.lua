@@ -263,7 +263,7 @@ end
 -- Lets a job go on, under the guard of the plugin code that it is in. Whatever is wrong `body`
 -- catches, but for the lack of memory.
 local function resume(job)
-  local outer = guard.swap(job.guard)
+  local outer = guard.swap(job.guard, true)
   local ok, err = coroutine.resume(job.co)
   job.guard = guard.swap(outer)
   if not ok and not job.done then

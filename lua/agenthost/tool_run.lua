@@ -108,7 +108,8 @@ local function run_call(entry, input, context)
   if ok and value == nil and type(message) == "string" then
     return tool_result.content("Error: " .. message), true -- `return nil, message`, as elsewhere
   elseif ok then
-    ok, value = pcall(tool_result.content, value)
+    -- bounded, too: a table may have code of its own in it (a metatable)
+    ok, value = protect.call(entry.label, tool_result.content, value)
     return ok and value or "Error: the tool's result cannot be sent: " .. tostring(value), not ok
   elseif value == M.CANCELLED then
     return "Cancelled by the user before it was done.", true

@@ -41,7 +41,8 @@ struct ah_guard {
     uint64_t stretch;
     bool told; /* the code has had one error in this stretch */
     int64_t told_at;
-    bool muted; /* the handler of an error runs */
+    bool muted;                 /* the handler of an error runs */
+    const lua_State *scheduler; /* while it resumes a job: what it does itself is not the job's */
 };
 
 static struct ah_guard *guard_of(lua_State *L)
@@ -86,11 +87,37 @@ static int64_t budget_of(const struct ah_guard *guard)
     return stop && budget > SIGNAL_BUDGET ? SIGNAL_BUDGET : budget;
 }
 
+/* Raises that it was stopped, with the place at `level`. */
+static int stop(lua_State *L, const struct ah_guard *guard, int level)
+{
+    int64_t tenths = (ah_clock_now() - guard->since) / 100000000;
+    luaL_where(L, level);
+    lua_pushfstring(L,
+                    "%sit was stopped: it has run for %f s without a wait (the bound is "
+                    "defaults.guard.seconds); let it do less at once, or wait in between "
+                    "(async.sleep(0))",
+                    lua_tostring(L, -1), (lua_Number)tenths / 10);
+    return lua_error(L);
+}
+
+bool ah_guard_runs(lua_State *L)
+{
+    return guard_of(L)->current != NULL;
+}
+
+void ah_guard_check(lua_State *L)
+{
+    const struct ah_guard *guard = guard_of(L);
+    if (guard->current != NULL && guard->told && ah_clock_now() - guard->told_at >= GRACE) {
+        stop(L, guard, 1);
+    }
+}
+
 static void on_count(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     struct ah_guard *guard = guard_of(L);
-    if (guard->muted) {
+    if (guard->muted || L == guard->scheduler) {
         return;
     }
     int64_t now = guard->current != NULL ? ah_clock_now() : 0;
@@ -109,14 +136,7 @@ static void on_count(lua_State *L, lua_Debug *ar)
         guard->told = true;
         guard->told_at = now;
     }
-    int64_t tenths = (now - guard->since) / 100000000;
-    luaL_where(L, 0);
-    lua_pushfstring(L,
-                    "%sit was stopped: it has run for %f s without a wait (the bound is "
-                    "defaults.guard.seconds); let it do less at once, or wait in between "
-                    "(async.sleep(0))",
-                    lua_tostring(L, -1), (lua_Number)tenths / 10);
-    lua_error(L);
+    stop(L, guard, 0);
 }
 
 /* ---- calls ---- */
@@ -231,12 +251,13 @@ static int guard_owner(lua_State *L)
     return 1;
 }
 
-/* swap(call|nil) -> call | nil */
+/* swap(call|nil, resumes) -> call | nil */
 static int guard_swap(lua_State *L)
 {
     struct ah_guard *guard = guard_of(L);
     luaL_argcheck(L, lua_isnoneornil(L, 1) || luaL_testudata(L, 1, CALL) != NULL, 1,
                   "expected a call or nil");
+    guard->scheduler = lua_toboolean(L, 2) ? L : NULL;
     lua_settop(L, 1);
     lua_rawgetp(L, LUA_REGISTRYINDEX, guard);
     lua_insert(L, 1);

@@ -87,6 +87,45 @@ describe("guard", function()
     end))
   end)
 
+  it("stops the handler of an xpcall that does not end, and calls the others", function()
+    assert.matches("it was stopped", stop(function()
+      while true do
+        xpcall(error, function() while true do end end)
+      end
+    end))
+    local _, ok, handled, a, b = protect.call("test", function()
+      local _, message = xpcall(error, function(err) return "handled " .. err end, "oops")
+      return xpcall(function(...)
+        return message, ...
+      end, print, 1, nil)
+    end)
+    assert.same({ true, "handled oops", 1, nil }, { ok, handled, a, b })
+    assert.is_true(async.run(protect.call, "test", function()
+      assert(xpcall(async.sleep, print, 0)) -- may wait
+    end))
+    local traceback = select(3, protect.call("test", function()
+      return xpcall(function() while true do end end, debug.traceback)
+    end))
+    assert.matches("it was stopped.*stack traceback:.*guard_spec", traceback)
+    assert.matches("#2 to 'xpcall' %(function expected", temp.raised(xpcall, print, 7))
+  end)
+
+  it("stops coroutines that make coroutines without end", function()
+    local function again()
+      return pcall(coroutine.wrap(function()
+        while true do
+          pcall(again)
+        end
+      end))
+    end
+    assert.matches("it was stopped", stop(function()
+      while true do
+        again()
+      end
+    end))
+    assert.matches("#1 to '[%w.]*wrap' %(function expected", temp.raised(coroutine.wrap, 7))
+  end)
+
   it("stops loops in coroutines, and loops that make them", function()
     assert.matches("it was stopped", stop(coroutine.wrap(function() while true do end end)))
     assert.matches("it was stopped", stop(function()
@@ -178,6 +217,26 @@ describe("guard", function()
       assert.is_false(ok)
       assert.matches("it was stopped", err)
     end)
+  end)
+
+  it("stops nobody but the plugin code: not the scheduler that goes on after it", function()
+    defaults.guard.seconds = 0.0001
+    local long, ended = ("a"):rep(300000), 0
+    guard.watch(true) -- as in a script that runs its agent
+    async.run(function()
+      for _ = 1, 1000 do
+        local job
+        protect.call("test", function()
+          job = async.spawn(function() -- a few instructions, and more time than it has
+            return #long:reverse()
+          end)
+        end)
+        job:wait()
+        ended = ended + 1
+      end
+    end)
+    guard.watch(false)
+    assert.equal(1000, ended)
   end)
 
   it("counts each of two calls that run side by side for itself", function()

@@ -124,6 +124,18 @@ describe("a tool", function()
     end)
   end)
 
+  it("may return a table whose own code does not end: that is an error of its", function()
+    local seconds = defaults.guard.seconds
+    local made = new(tool("bad", function()
+      return setmetatable({}, { __index = function() while true do end end })
+    end))
+    defaults.guard.seconds = 0.1
+    local content = async.run(results_of, made, call("bad"))[1].content
+    defaults.guard.seconds = seconds
+    assert.matches("^Error: the tool's result cannot be sent: .*tool_run_spec.*it was stopped",
+      content)
+  end)
+
   it("says which of its fields is wrong", function()
     assert.equal("the agent script: tool 't': timeout: expected seconds, got 0",
       raised(new, tool("t", print, { timeout = 0 })))

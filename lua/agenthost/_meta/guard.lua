@@ -28,8 +28,9 @@ function guard.owner() end
 
 ---For the scheduler: another call runs from now on, with its time before it.
 ---@param call? agenthost.guard.Call
+---@param resumes? boolean  a job is resumed: until the next swap the caller's own steps do not count
 ---@return agenthost.guard.Call? call  the one that ran
-function guard.swap(call) end
+function guard.swap(call, resumes) end
 
 ---For the scheduler: the whole thread has waited, so the time starts anew.
 function guard.restart() end
