@@ -249,7 +249,7 @@ function Compaction:prepare()
   if not limit and (is_long or self.size:must_ask()) then -- the server is asked
     ok, limit = self.agent:interruptible(function() return self.size:limit() end)
   end
-  if not ok then
+  if not ok or self.agent.interrupted then -- when the server had just answered, too
     return nil, "interrupted by the user", "INTERRUPTED"
   elseif is_long and tokens > limit * defaults.compaction.at then
     local event, message, code = self:compact("limit")

@@ -2,6 +2,7 @@
 -- reason, or in one clear line and exit code 1, nothing on stdout, and the conversation on disk.
 local case = require("support.case")
 local program = require("support.program")
+local stress = require("support.stress")
 
 -- A user's copy of defaults.lua, changed: found before the installed one, no compiler involved.
 local function override_defaults(t, changes)
@@ -185,9 +186,13 @@ describe("a failed model call", function()
   end)
 
   it("is not one when the server is only slow", function()
-    override_defaults(t, { stall_timeout = "2" })
-    t:serve({ text = ANSWER, wire = { event_delay = 0.3 } })
-    local result = t:run({ "-p", "Hello?" })
+    local result
+    stress.in_time(2, function(seconds)
+      override_defaults(t, { stall_timeout = ("%g"):format(seconds) })
+      t:serve({ text = ANSWER, wire = { event_delay = 0.15 * seconds } })
+      result = t:run({ "-p", "Hello?" })
+      return result.stderr == ""
+    end)
     assert.equal(ANSWER .. "\n", result.stdout, result.stderr)
     assert.equal("", result.stderr)
   end)

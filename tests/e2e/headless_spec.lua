@@ -315,7 +315,7 @@ describe("exit codes", function()
     t:script({ tools = { { name = "background_run",
       input = { command = command, detached = true, ready_pattern = "up" } } } },
       { text = "It serves." })
-    local result = t:run({ "-p", "x", "--wait-tasks", "30", seconds = 25 })
+    local result = t:run({ "-p", "x", "--wait-tasks", "90", seconds = 60 })
     assert.same({ 0, "It serves.\n" }, { result.code, result.stdout })
     local id, what = result.stderr:match("^agenthost: task (%x+) goes on, detached: ([^\n]+)\n$")
     assert.equal(command, what, result.stderr)

@@ -1,5 +1,6 @@
 -- What becomes of notices in a headless run: agent.on_notice, and the bounds.
 local case = require("support.case")
+local stress = require("support.stress")
 
 local t
 
@@ -82,10 +83,15 @@ describe("a notice in a headless run", function()
   end)
 
   it("that is merged comes with those that come close to it", function()
-    t:script({ tools = { background("sleep 0.2; echo a"), background("sleep 0.6; echo b") } },
-      { text = "Started." }, { when = { last_user_contains = "completed: b" }, text = "Both." })
-    script('"merge"')
-    assert.equal("Both.\n", run("x").stdout)
+    local result
+    stress.in_time(2, function(seconds)
+      t:script({ tools = { background("sleep 0.2; echo a"), background("sleep 0.6; echo b") } },
+        { text = "Started." }, { when = { last_user_contains = "completed: b" }, text = "Both." })
+      script('"merge"', 'require("agenthost.defaults").wake.merge = ' .. seconds)
+      result = run("x")
+      return result.stdout == "Both.\n"
+    end)
+    assert.equal("Both.\n", result.stdout, result.stderr)
     assert.equal(3, #t.server.requests())
     assert.equal(1, said(t.server.requests()[3], "completed: a"))
   end)

@@ -2,7 +2,7 @@
 local case = require("support.case")
 local tmux = require("support.tmux")
 
-local DEADLINE <const> = 20 -- seconds until all are gone: 2 s of grace, and a busy machine
+local DEADLINE <const> = 60 -- seconds until all are gone: 2 s of grace, and a busy machine
 
 -- Each says that it is up by a file of the given name, and then stays. What clears its environment
 -- is found by the path of the place in its arguments.

@@ -4,7 +4,7 @@ local json = require("agenthost.json")
 local sys = require("agenthost.sys")
 local tmux = require("support.tmux")
 
-local DEADLINE <const> = 20
+local DEADLINE <const> = 60
 local BY <const> = "by `agenthost tasks kill`"
 
 describe("agenthost tasks", function()

@@ -438,6 +438,23 @@ describe("events", function()
     assert.equal("(no output)", content_of(""))
   end)
 
+  -- The interrupt was forgotten, and the model called.
+  it("are not fired when the user interrupts just as the server has said what the model is",
+    function()
+      local async = require("agenthost.async")
+      local provider = agents.provider({})
+      local fired = false
+      local made = with({}, function(ctx)
+        ctx.on("request", function() fired = true end)
+      end, { provider = provider })
+      function provider.model_info()
+        async.spawn(function() made:interrupt() end) -- its turn comes when this has returned
+      end
+      assert.equal("INTERRUPTED", select(3, made:run("go")))
+      assert.is_false(fired)
+      assert.equal(0, provider.calls)
+    end)
+
   it("let a cancelled wait through", function()
     local async = require("agenthost.async")
     local made = with({}, function(ctx)

@@ -1,6 +1,7 @@
 local async = require("agenthost.async")
 local http = require("agenthost.http")
 local sys = require("agenthost.sys")
+local temp = require("support.temp")
 
 -- A server in a child. It says its ports on its first line and ends at /quit or with its parent.
 local SERVER <const> = [==[
@@ -272,7 +273,7 @@ describe("agenthost.http", function()
       ]])
       local function ask(file, ...)
         local pipe <close> = assert(io.popen(table.concat({ "SSL_CERT_FILE=" .. file,
-          sys.realpath("/proc/self/exe"), asking, tls_base .. "/x", ... }, " ")))
+          temp.quote(sys.realpath("/proc/self/exe")), asking, tls_base .. "/x", ... }, " ")))
         return pipe:read("a")
       end
       local trusted, other = ask(certificate), ask(certificate, "/dev/null")

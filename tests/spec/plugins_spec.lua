@@ -2,6 +2,7 @@
 local agents = require("support.agents")
 local async = require("agenthost.async")
 local defaults = require("agenthost.defaults")
+local stress = require("support.stress")
 local sys = require("agenthost.sys")
 local temp = require("support.temp")
 
@@ -91,9 +92,13 @@ describe("plugin", function()
     end)
 
     it("ends a command at its timeout and keeps what it printed", function()
-      local quick = place:new({}, { plugins = { { "shell", timeout = 0.5 } } })
-      assert.matches("^so far\n%[timeout: its time was over, ended by signal 15, ",
-        (tool("bash", { command = "echo so far; exec sleep 60" }, quick)))
+      local shown
+      stress.in_time(0.5, function(seconds)
+        local quick = place:new({}, { plugins = { { "shell", timeout = seconds } } })
+        shown = tool("bash", { command = "echo so far; exec sleep 60" }, quick)
+        return shown:find("^so far")
+      end)
+      assert.matches("^so far\n%[timeout: its time was over, ended by signal 15, ", shown)
     end)
 
     it("goes on in the background when its patience ends: the same process", function()

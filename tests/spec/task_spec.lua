@@ -1,6 +1,7 @@
 local async = require("agenthost.async")
 local ledger = require("agenthost.ledger")
 local queue = require("agenthost.queue")
+local stress = require("support.stress")
 local sys = require("agenthost.sys")
 local task = require("agenthost.task")
 local temp = require("support.temp")
@@ -219,7 +220,11 @@ describe("the end of a task", function()
   end)
 
   it("by its time is timeout, and keeps what was printed", function()
-    local out, status, state = printed("echo so far; exec sleep 60", { timeout = 0.5, grace = 1 })
+    local out, status, state
+    stress.in_time(0.5, function(seconds)
+      out, status, state = printed("echo so far; exec sleep 60", { timeout = seconds, grace = 1 })
+      return out ~= ""
+    end)
     assert.same({ "so far\n", "timeout", "its time was over", 15 },
       { out, status, state.reason, state.signal })
   end)

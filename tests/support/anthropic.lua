@@ -18,7 +18,7 @@ local TOOLS <const> = {
     input_schema = { type = "object", properties = { path = { type = "string" } } } },
 }
 
-local HTTP <const> = { connect_timeout = 5, stall_timeout = 5, timeout = 20 }
+local HTTP <const> = { connect_timeout = 30, stall_timeout = 30, timeout = 60 }
 
 ---@type support.fake.Server?
 M.server = nil

@@ -13,8 +13,8 @@ local sys = require("agenthost.sys")
 
 local M = {}
 
-local START <const> = 20 -- seconds for the server to come up
-local DEADLINE <const> = 10 -- seconds that `wait` waits, unless told otherwise
+local START <const> = 60 -- seconds for the server to come up
+local DEADLINE <const> = 30 -- seconds that `wait` waits, unless told otherwise
 local POLL <const> = 0.02 -- seconds between two looks
 
 -- The program of each API, the path of its model requests, and what its base URL ends with.

@@ -7,7 +7,7 @@ local tmux = require("support.tmux")
 
 local M = {}
 
-local SLOW <const> = 30 -- seconds; machines are noisy
+local SLOW <const> = 60 -- seconds; machines are noisy
 
 ---@class support.interactive.Terminal
 ---@field tmux support.tmux.Session

@@ -11,7 +11,7 @@ local json = require("agenthost.json")
 
 local M = {}
 
-local HTTP <const> = { connect_timeout = 5, stall_timeout = 5, timeout = 20 }
+local HTTP <const> = { connect_timeout = 30, stall_timeout = 30, timeout = 60 }
 
 local MODULES <const> = {
   openai = "agenthost.provider.openai",

@@ -15,8 +15,8 @@ local tmux = require("support.tmux")
 
 local M = {}
 
-local DEADLINE <const> = 60 -- seconds for a run, unless told otherwise
-local LEFTOVERS <const> = 15 -- seconds until the last process of a place has to be gone
+local DEADLINE <const> = 120 -- seconds for a run, unless told otherwise
+local LEFTOVERS <const> = 30 -- seconds until the last process of a place has to be gone
 local MARKER <const> = "AGENTHOST_TEST_PLACE" -- in the environment of every process of a place
 
 --- The binary under test: $AGENTHOST, or the one that runs the spec.

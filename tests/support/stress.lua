@@ -78,6 +78,19 @@ function M.eventually(look, seconds)
   end
 end
 
+--- Calls `try` with so many seconds, then with more and more, until it gives something true, which
+--- is returned: for what has to be done in a short time, on a machine that may stand still.
+---@param seconds number
+---@param try fun(seconds: number): any
+function M.in_time(seconds, try)
+  for i = 0, 4 do
+    local result = try(seconds * 3 ^ i)
+    if result then
+      return result
+    end
+  end
+end
+
 --- Drains a queue until `count` notices have come; fewer when that takes too long.
 ---@param q agenthost.Queue
 ---@param count integer

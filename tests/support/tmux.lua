@@ -11,7 +11,7 @@
 local M = {}
 
 local POLL <const> = 0.02 -- seconds between two looks
-local DEADLINE <const> = 15 -- seconds, unless the caller names another
+local DEADLINE <const> = 30 -- seconds, unless the caller names another
 
 local count = 0
 

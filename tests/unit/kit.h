@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #define CHILD AH_BUILD_DIR "/fixture_child"
+#define SH_CHILD "'" CHILD "'" /* in a shell's script */
 #define SUPERVISOR AH_BUILD_DIR "/agenthost-supervisor"
 #define SECOND 1000000000LL
 #define PATIENCE (30 * SECOND) /* for what is certain to come */

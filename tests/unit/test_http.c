@@ -1325,6 +1325,12 @@ int main(void)
         test(cancelling_is_quick_and_leaks_nothing),
         test(injection_is_refused),
     };
+    static const char *const proxies[] = {"http_proxy",  "HTTP_PROXY",    "https_proxy",
+                                          "HTTPS_PROXY", "all_proxy",     "ALL_PROXY",
+                                          "NO_PROXY",    "REQUEST_METHOD"};
+    for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++) {
+        unsetenv(proxies[i]); /* of the machine's */
+    }
     setenv("no_proxy", "*", 1);
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

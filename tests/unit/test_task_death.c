@@ -106,7 +106,7 @@ static void test_free_ends_everything(void **state)
     tasks[1] = child(kit, "ignore", "say", "ready", "pause");
     tasks[2] = child(kit, "fork", "escape", "say", "ready", "pause");
     tasks[3] = child(kit, "ignore", "fork", "escape", "say", "ready", "pause");
-    tasks[4] = shell(kit, "setsid " CHILD " pause & sleep 1000 & echo ready");
+    tasks[4] = shell(kit, "setsid " SH_CHILD " pause & sleep 1000 & echo ready");
     tasks[5] = child(kit, "ignore", "fork", "escape", "exit", "0");
     tasks[6] = child(kit, "ignore", "say", "ready", "pause");
     tasks[7] = child(kit, "say", "ready", "pause"); /* may stay queued */

@@ -145,7 +145,7 @@ static void test_bounds_without_the_host(void **state)
     options.timeout = 0;
     options.max_output = 100000;
     char script[1000];
-    snprintf(script, sizeof script, "(%s); exec %s flood", waiting_script(kit), CHILD);
+    snprintf(script, sizeof script, "(%s); exec %s flood", waiting_script(kit), SH_CHILD);
     struct ah_task *flood = shell_with(kit, options, script);
     await_output(slow, "ready");
     await_output(flood, "ready");

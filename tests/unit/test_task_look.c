@@ -56,7 +56,7 @@ static void test_limit_while_ending(void **state)
     options.max_output = 100000;
     struct ah_task *task = shell_with(kit, options,
                                       "trap '' TERM; echo ready; until test -e go; do sleep 0.01; "
-                                      "done; exec " CHILD " flood");
+                                      "done; exec " SH_CHILD " flood");
     await_output(task, "ready");
     assert_true(ah_task_kill(task, 1000, "test"));
     make_file(kit, "go");
