@@ -105,7 +105,7 @@ function M.new(record)
       if record.ready then
         return host.agent:emit({ type = "note", text = tostring(line) })
       end
-      record:add("notes", line)
+      record:add("notes", tostring(line))
     end,
     notify = function(text, fields)
       with_dot(context, text, "notify")
@@ -119,7 +119,7 @@ function M.new(record)
     find_task = function(id) return host.agent:find_task(id) end,
     log = function(text)
       with_dot(context, text, "log")
-      host.agent:emit({ type = "log", text = text })
+      host.agent:emit({ type = "log", text = tostring(text) })
     end,
   }
   return setmetatable(context, { __index = function(_, name)
