@@ -15,7 +15,7 @@ local function is_number(value)
 end
 
 local function is_count(value)
-  return type(value) == "number" and value >= 0 and math.tointeger(value) ~= nil,
+  return type(value) == "number" and value >= 0 and value == math.floor(value),
     "a whole number from 0 on"
 end
 

@@ -206,8 +206,6 @@ describe("schema.check", function()
     assert.equal("input.a.minimum: expected a number, got 'low'", refused({ minimum = "low" }))
     assert.equal("input.a.minLength: expected a whole number from 0 on, got -1",
       refused({ minLength = -1 }))
-    assert.equal("input.a.minLength: expected a whole number from 0 on, got 1e+300",
-      refused({ minLength = 1e300 }))
     assert.equal("input.a.items.$ref: there is no 'n' in the schema's $defs",
       refused({ items = { ["$ref"] = "#/$defs/n" } }))
     assert.equal("input.a.required: expected a list of names, got 'yes'",
