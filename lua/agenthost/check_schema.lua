@@ -57,10 +57,7 @@ local function check_keywords(schema, path, report)
       local best = options.slip(name, KEYWORDS)
       report("warning", ("%s: '%s' is no keyword of JSON Schema%s"):format(path, name,
         best and ("; did you mean '%s'?"):format(best)
-          or schema.type == "object" and "; a field of the input stands in `properties`"
-          or path == "input.properties"
-            and '; a JSON Schema has type = "object" beside `properties`'
-          or ""))
+          or schema.type == "object" and "; a field of the input stands in `properties`" or ""))
     end
   end
 end
@@ -122,7 +119,8 @@ function check(schema, path, report, depth)
   check_parts(schema, path, report, depth)
 end
 
--- Whether a reference leads to something in the schema.
+-- Whether a reference leads to something in the schema. (One to its $defs that does not is refused
+-- when the tool is added: schema_shape.lua.)
 local function leads_somewhere(root, ref)
   local value, pointer = root, ref:match("^#(.*)$")
   if not pointer then

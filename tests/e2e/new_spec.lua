@@ -146,7 +146,9 @@ describe("agenthost check", function()
     { 'properties = { a = { type = "array" } }', "warning .*an array without `items`" },
     { 'properties = { a = 5 }', "error .*input.a: expected a schema, got a number" },
     { 'properties = { a = { ["$ref"] = "#/$defs/b" } }',
-      "error .*input.a: `$ref` leads nowhere: there is no '#/$defs/b' in this schema" },
+      "error .*input.a.$ref: there is no 'b' in the schema's $defs" },
+    { 'properties = { a = { ["$ref"] = "#/definitions/b" } }',
+      "error .*input.a: `$ref` leads nowhere: there is no '#/definitions/b' in this schema" },
     { 'properties = { a = { anyOf = { { ["$ref"] = "other.json#/x" } } } }',
       "error .*input.a.anyOf.1: `$ref` leads nowhere" },
     { 'properties = { a = { default = print } }',
@@ -190,7 +192,8 @@ describe("agenthost check", function()
   it("says what a JSON Schema without its type is", function()
     local lines = of_options('tools = { { name = "t", description = "What it is good for.", '
       .. 'run = print, input = { properties = { a = { type = "string" } } } } }')
-    assert.matches("input.properties: 'a' is no keyword .* has type = \"object\" beside", lines[1])
+    assert.equal(1, #lines)
+    assert.matches("error .*input: a JSON Schema needs type = \"object\" beside its prop", lines[1])
   end)
 
   it("takes a folder with init.lua", function()
