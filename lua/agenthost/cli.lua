@@ -211,7 +211,6 @@ end
 function M.run_script(parsed)
   fill() -- once more: the project may bring its own
   secrets.hide()
-  os.getenv = sys.getenv -- luacheck: ignore 122
   set_task_dir()
   local agent_base = require("agenthost.agent_base")
   agent_base.override({

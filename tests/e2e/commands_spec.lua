@@ -251,7 +251,7 @@ describe("check_background", function()
           .. "while [ ! -e stop ]; do sleep 0.05; done" } } } } end,
         function(request)
           id = request.last:match("task (%x+) started")
-          local file = "$XDG_STATE_HOME/agenthost/sessions/*/tasks/" .. id .. "*"
+          local file = '"$XDG_STATE_HOME"/agenthost/sessions/*/tasks/' .. id .. "*"
           return { tools = { { "bash", { command =
             "until grep -q first " .. file .. "; do sleep 0.05; done" } } } }
         end,

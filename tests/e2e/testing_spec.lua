@@ -59,6 +59,19 @@ describe("agenthost test", function()
     return result.stdout
   end
 
+  it("gives a key of the environment to Lua, as agenthost agent.lua does, and not to commands",
+    function()
+      t.place:write("x_test.lua", HEAD .. [[
+        it("reads it", function()
+          assert.equal("k1", os.getenv("MY_API_KEY"))
+          local t = testing.agent({ model = {}, plugins = { "shell" } })
+          assert.equal("none\n", (t:call("bash", { command = "echo ${MY_API_KEY:-none}" })))
+        end)
+      ]])
+      local result = t:run({ env = { MY_API_KEY = "k1" }, "test" })
+      assert.same({ 0, "" }, { result.code, result.stderr }, result.stdout)
+    end)
+
   it("runs an agent with its real loop and tools on a scripted model", function()
     t.place:write("word_count.lua", TOOL)
     passes([[

@@ -79,7 +79,6 @@ function M.run(given)
     error({ usage = message }, 0)
   end
   secrets.hide()
-  os.getenv = sys.getenv -- luacheck: ignore 122
   os.exit = function() -- luacheck: ignore 122
     error("it calls os.exit; check wants a file that returns an agent, a plugin or a tool", 2)
   end
