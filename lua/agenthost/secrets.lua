@@ -10,8 +10,8 @@ local function has_user(url)
   return authority:find("@", 1, true) ~= nil
 end
 
---- Takes what is secret out of the environment; sys.getenv and os.getenv still give it to Lua. To be
---- called before anything else changes the environment, see agenthost.sys.
+--- Takes what is secret out of the environment; sys.getenv and os.getenv still give it to Lua. To
+--- be called before anything else changes the environment, see agenthost.sys.
 function M.hide()
   local hidden = table.move(defaults.secret_env, 1, #defaults.secret_env, 1, {})
   for _, name in ipairs(defaults.secret_url_env) do
