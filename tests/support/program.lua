@@ -60,13 +60,13 @@ function Running:signal(name)
   assert(os.execute(("kill -%s %d"):format(name, self.pid)))
 end
 
---- What it has printed so far.
+--- What it has printed so far; also while its shell has not made the file yet.
 function Running:stdout()
-  return M.read_file(self.files .. "/stdout")
+  return M.read_file(self.files .. "/stdout") or ""
 end
 
 function Running:stderr()
-  return M.read_file(self.files .. "/stderr")
+  return M.read_file(self.files .. "/stderr") or ""
 end
 
 --- Waits for its end; kills it and raises when the time is over.
