@@ -7,7 +7,7 @@ local function copied(value, seen)
   elseif seen[value] then
     return seen[value]
   end
-  local made = setmetatable({}, getmetatable(value))
+  local made = debug.setmetatable({}, debug.getmetatable(value)) -- also one with __metatable
   seen[value] = made
   for key, member in next, value do
     rawset(made, key, copied(member, seen))

@@ -87,7 +87,7 @@ local function judge(self, notice)
     if not ok or not VERDICTS[verdict] then
       self.emit({ type = "warning", text = ok
         and ("on_notice returned %s, not wake, merge, hold or drop"):format(tostring(answer))
-        or "on_notice failed: " .. tostring(answer) })
+        or "on_notice failed: " .. protect.error_text(answer) })
       verdict = "wake"
     end
   end

@@ -211,7 +211,7 @@ function Record:add_command(command)
   local function finish(ok, first, ...)
     self:keep_state()
     if not ok then
-      error(first, 0) -- the caller names the command
+      error(async.is_cancellation(first) and first or protect.error_text(first), 0)
     end
     return first, ...
   end

@@ -139,7 +139,7 @@ local function hand_over(record, what, fn, ...)
   elseif not ok and async.is_cancellation(result) then
     error(result, 0)
   elseif not ok then
-    error(("%s: %s failed: %s"):format(source, what, tostring(result)), 0)
+    error(("%s: %s failed: %s"):format(source, what, protect.error_text(result)), 0)
   end
   return result
 end

@@ -150,7 +150,7 @@ end
 function M.error_text(err)
   if err == nil then
     return "it raised an error without a message"
-  elseif type(err) ~= "table" or getmetatable(err) and getmetatable(err).__tostring then
+  elseif type(err) ~= "table" or (debug.getmetatable(err) or {}).__tostring then
     return tostring(err)
   elseif type(rawget(err, "message")) == "string" then
     return rawget(err, "message")

@@ -190,9 +190,9 @@ end
 
 local function check_array(value, schema, path, within)
   if schema.minItems and #value < schema.minItems then
-    return ("%s needs at least %d items, got %d"):format(path, schema.minItems, #value)
+    return ("%s needs at least %.14g items, got %d"):format(path, schema.minItems, #value)
   elseif schema.maxItems and #value > schema.maxItems then
-    return ("%s may have at most %d items, got %d"):format(path, schema.maxItems, #value)
+    return ("%s may have at most %.14g items, got %d"):format(path, schema.maxItems, #value)
   end
   for i, item in ipairs(type(schema.items) == "table" and value or {}) do
     local problem = check(item, schema.items, ("%s[%d]"):format(path, i), within)
@@ -217,9 +217,9 @@ end
 local function check_text(value, schema, path)
   local length = utf8.len(value) or #value
   if schema.minLength and length < schema.minLength then
-    return ("%s needs at least %d characters"):format(path, schema.minLength)
+    return ("%s needs at least %.14g characters"):format(path, schema.minLength)
   elseif schema.maxLength and length > schema.maxLength then
-    return ("%s may have at most %d characters"):format(path, schema.maxLength)
+    return ("%s may have at most %.14g characters"):format(path, schema.maxLength)
   end
 end
 

@@ -251,6 +251,13 @@ describe("agent", function()
       end
     end)
 
+    it("that raises a table is told by its message", function()
+      local made = own(function() error({ message = "no quota", code = 7 }) end)
+      local result, message, code = made:run("a")
+      assert.same({ nil, "the provider mine failed: no quota", "PROVIDER" },
+        { result, message, code })
+    end)
+
     it("may leave out stop_reason and usage", function()
       local made = own(function() return { content = { { type = "text", text = "hi" } } } end)
       local result = assert(made:run("a"))

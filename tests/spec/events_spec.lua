@@ -409,6 +409,15 @@ describe("events", function()
     end
   end)
 
+  it("are told what another has put there, also a table whose metatable is locked", function()
+    assert.equal("ran xy", (result_of(function(ctx)
+      ctx.on("tool.before", function(event)
+        event.input = setmetatable({ text = "x" }, { __metatable = "locked" })
+      end)
+      ctx.on("tool.before", function(event) event.input.text = event.input.text .. "y" end)
+    end)))
+  end)
+
   it("leave out a handler that puts something unfit into its event again and again", function()
     local called, bad = 0, true
     local made = with(function() return reply("x") end, function(ctx)

@@ -393,7 +393,7 @@ describe("a version of a plugin", function()
   end)
 
   it("whose `save` fails goes on, and that is told once", function()
-    write("", 'save = function() error("not now", 0) end')
+    write("", 'save = function() error({ message = "not now" }) end')
     write("", nil, "q.lua")
     local made = new({ "./p.lua", "./q.lua" })
     local before = made.plugins.records[1]

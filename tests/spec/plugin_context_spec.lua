@@ -70,6 +70,13 @@ describe("a plugin's context", function()
     assert.same(names, require("agenthost.own_commands"))
   end)
 
+  it("has what a command raises told in words", function()
+    local made = with(function(ctx)
+      ctx.command({ name = "c", help = "h", run = function() error({ message = "no key" }) end })
+    end)
+    assert.equal("no key", raised(made.commands[1].run))
+  end)
+
   it("logs and notes whatever it is given", function()
     local made = with(function(ctx)
       ctx.note(7)

@@ -124,6 +124,8 @@ describe("schema.check", function()
     { { a = { 1 } }, { properties = { a = { items = { type = "string" } } } },
       "x.a[1]: expected string, got integer" },
     { { 1, 2 }, { type = "array", minItems = 3 }, "x needs at least 3 items, got 2" },
+    { { 1 }, { type = "array", minItems = 1e57 }, "x needs at least 1e+57 items, got 1" },
+    { "a", { type = "string", minLength = 1e57 }, "x needs at least 1e+57 characters" },
     { { 1, 2 }, { type = "array", maxItems = 1 }, "x may have at most 1 items, got 2" },
     { 1, { exclusiveMinimum = 1 }, "x has to be more than 1" },
     { 1, { exclusiveMaximum = 1 }, "x has to be less than 1" },

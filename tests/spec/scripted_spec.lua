@@ -115,6 +115,8 @@ describe("provider.scripted", function()
   it("takes an error in the script for a failed call", function()
     local provider = scripted.new({ function() error("oops", 0) end, function() end, 7 }, "x")
     assert.same({ n = 4, nil, "oops", "SCRIPT", { retryable = false } }, (call(provider)))
+    assert.equal("no quota", call(scripted.new({ function() error({ message = "no quota" }) end },
+      "x"))[2])
     assert.equal("x: a turn has to be a text or a table, got a nil", call(provider)[2])
     assert.equal("x: a turn has to be a text or a table, got a number", call(provider)[2])
   end)

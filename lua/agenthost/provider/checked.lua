@@ -1,5 +1,6 @@
 --- A model call, whoever wrote the provider: what `stream` returns is checked, and one that stands
 --- in a script runs within the bounds of plugin code.
+local async = require("agenthost.async")
 local options = require("agenthost.options")
 local protect = require("agenthost.protect")
 
@@ -56,11 +57,11 @@ function M.stream(provider, request, on_event, is_own)
   if is_own then
     results = table.pack(protect.call(owner, provider.stream, provider, request, on_event))
     local ok, err, trace = table.unpack(results, 1, 3)
-    if not ok and type(err) ~= "string" then
-      error(err, 0) -- a wait in it was cancelled
+    if not ok and async.is_cancellation(err) then
+      error(err, 0)
     elseif not ok then
       on_event({ type = "log", text = trace })
-      return nil, owner .. " failed: " .. err, "PROVIDER"
+      return nil, owner .. " failed: " .. protect.error_text(err), "PROVIDER"
     end
     table.remove(results, 1)
     results.n = results.n - 1

@@ -129,10 +129,10 @@ end
 --- See agenthost.Provider.
 function Scripted:stream(request, on_event)
   local ok, reply = protect.call("the scripted model", self.next_reply, self, request)
-  if not ok and type(reply) ~= "string" then
-    error(reply, 0) -- a script that waits was cancelled
+  if not ok and async.is_cancellation(reply) then
+    error(reply, 0) -- a script that waits
   elseif not ok then
-    return nil, tostring(reply), "SCRIPT", { retryable = false }
+    return nil, protect.error_text(reply), "SCRIPT", { retryable = false }
   end
   if reply.delay then
     async.sleep(reply.delay)
