@@ -45,6 +45,7 @@ local usage = require("agenthost.usage")
 ---@field max_budget_usd? number what they may cost
 ---@field permission agenthost.Permission what its tools may do
 ---@field parent? agenthost.Agent
+---@field closing? boolean `close` has begun
 ---@field closed? boolean
 ---@field ask? fun(question: agenthost.Question): agenthost.Answer? asks the user, and waits for the
 ---  answer; a user interface sets it. Without it what would be asked is refused
@@ -94,6 +95,7 @@ end
 --- of its tasks are told to its parent, if it has one. What its plugins do then may wait;
 --- cancelling that stops the wait, and the rest is done all the same.
 function Base:close()
+  self.closing = true
   if not self.ended then
     self.ended = true
     for _, step in ipairs({ tell_end, leave_session }) do

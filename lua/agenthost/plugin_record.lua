@@ -123,13 +123,17 @@ function Record:in_time(what, fn, ...)
   return false, reason or late
 end
 
--- Calls a handler of session.end: as teardown, it may not hold up the end for ever.
+-- Calls a handler of session.end: as teardown, it may not hold up the end for ever. While the agent
+-- is closed there is no way back: what cancels the wait stops this handler, and the others are heard.
 function Record:call_in_time(what, fn, event)
   local in_time, ok, result = self:in_time(what, self.call, self, what, fn, event)
   if in_time then
     return ok, result
   elseif async.is_cancellation(ok) then
-    error(ok, 0)
+    if not self.host.agent.closing then
+      error(ok, 0)
+    end
+    ok = ("plugin %s: its %s was stopped: %s"):format(self.definition.source, what, tostring(ok))
   end
   self.host.warn(tostring(ok))
   return false

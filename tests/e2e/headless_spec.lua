@@ -399,7 +399,8 @@ describe("plugins that wait at the end", function()
             ctx.on("session.end", function()
               io.stderr:write("at the end\n")
               async.sleep(3600)
-            end)
+            end, { priority = 1 })
+            ctx.on("session.end", function() io.stderr:write("the other one, too\n") end)
           end,
           teardown = function()
             io.stderr:write("torn down\n")
@@ -422,12 +423,15 @@ describe("plugins that wait at the end", function()
     t.place:write("a.lua", agent_with(600))
     local running = t:start({ "a.lua", "-p", "x" })
     for _, line in ipairs({ "at the end\n", "torn down\n" }) do
-      assert(tmux.eventually(function() return running:stderr():find(line, 1, true) end))
+      assert(tmux.eventually(function() return (running:stderr() or ""):find(line, 1, true) end))
       running:signal("TERM")
     end
     local result = running:wait(20)
     assert.equal("done\n", result.stdout)
     assert.equal(2, case.count(result.stderr, "stopped by SIGTERM"), result.stderr)
+    assert.matches("its handler of 'session.end' was stopped: stopped by SIGTERM", result.stderr, 1,
+      true)
+    assert.equal(1, case.count(result.stderr, "the other one, too"), result.stderr)
   end)
 end)
 
