@@ -423,7 +423,7 @@ describe("plugins that wait at the end", function()
     t.place:write("a.lua", agent_with(600))
     local running = t:start({ "a.lua", "-p", "x" })
     for _, line in ipairs({ "at the end\n", "torn down\n" }) do
-      assert(tmux.eventually(function() return (running:stderr() or ""):find(line, 1, true) end))
+      assert(tmux.eventually(function() return running:stderr():find(line, 1, true) end))
       running:signal("TERM")
     end
     local result = running:wait(20)

@@ -87,7 +87,7 @@ describe("the host", function()
   -- The objects that the script has printed so far.
   local function said(running)
     local list = {}
-    for line in (running:stdout() or ""):gmatch("([^\n]*)\n") do
+    for line in running:stdout():gmatch("([^\n]*)\n") do
       list[#list + 1] = assert(json.decode(line))
     end
     return list
