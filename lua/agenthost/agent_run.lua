@@ -5,6 +5,7 @@ local async = require("agenthost.async")
 local copy = require("agenthost.copy")
 local defaults = require("agenthost.defaults")
 local checked = require("agenthost.provider.checked")
+local options = require("agenthost.options")
 local retry = require("agenthost.retry")
 local tools = require("agenthost.tools")
 
@@ -133,6 +134,10 @@ end
 local function without_json(blocks)
   local plain = {}
   for i, block in ipairs(blocks) do
+    if type(block) ~= "table" then
+      error(("say: expected a text or content blocks, got a list with %s in it"):format(
+        options.show(block)), 0)
+    end
     plain[i] = {}
     for field, value in pairs(block) do
       plain[i][field] = field ~= "json" and value or nil

@@ -209,16 +209,24 @@ function Events:handled(name)
   return self.handlers[name] ~= nil
 end
 
--- What is wrong with what a handler has left; nil when nothing is.
-local function problem_of(fields, event)
+-- What is wrong with a field; nil when nothing is.
+local function problem_with(field, fits, got)
+  local ran, ok, wanted = pcall(fits, got)
+  if not ran then
+    return ("event.%s: %s"):format(field, tostring(ok))
+  elseif not ok then
+    return ("event.%s: expected %s, got %s"):format(field, wanted,
+      type(got) == "string" and ("'%s'"):format(got) or "a " .. type(got))
+  end
+end
+
+-- What is wrong with what a handler has left; nil when nothing is. What was so before it came
+-- (blocks that only one API knows) is not its doing.
+local function problem_of(fields, event, before)
   for field, fits in pairs(fields) do
-    local got = event[field]
-    local ran, ok, wanted = pcall(fits, got)
-    if not ran then
-      return ("event.%s: %s"):format(field, tostring(ok))
-    elseif not ok then
-      return ("event.%s: expected %s, got %s"):format(field, wanted,
-        type(got) == "string" and ("'%s'"):format(got) or "a " .. type(got))
+    local problem = problem_with(field, fits, event[field])
+    if problem and not problem_with(field, fits, before[field]) then
+      return problem
     end
   end
 end
@@ -255,7 +263,7 @@ function Events:call(handler, name, event)
   end
   local what = ("handler of '%s'"):format(name)
   local ok = handler.call(what, handler.fn, event)
-  local problem = ok and problem_of(fields, event)
+  local problem = ok and problem_of(fields, event, before)
   if problem then
     refuse(self, handler, what, problem)
   elseif ok and handler.unfit then

@@ -124,8 +124,8 @@ function Record:in_time(what, fn, ...)
 end
 
 -- Calls a handler of session.end: as teardown, it may not hold up the end for ever. While the agent
--- is being closed there is no way back: what cancels the wait stops this handler, and the others are
--- called all the same.
+-- is being closed there is no way back: what cancels the wait stops this handler, and the others
+-- hear of the end.
 function Record:call_in_time(what, fn, event)
   local in_time, ok, result = self:in_time(what, self.call, self, what, fn, event)
   if in_time then

@@ -418,6 +418,26 @@ describe("events", function()
     end)))
   end)
 
+  it("are not blamed for blocks of the user's that only one API knows", function()
+    local blocks = { { type = "of_one_api", source = "x" } }
+    local made = with(function() return reply("x") end, function(ctx)
+      ctx.on("message.user", function(event)
+        table.insert(event.blocks, { type = "text", text = "t" })
+      end)
+    end)
+    for _ = 1, 4 do
+      assert(made:run(blocks))
+    end
+    assert.same({}, agents.warnings(made))
+    assert.equal("t", made.conversation:messages()[1].content[2].text)
+  end)
+
+  it("say what they expect in place of blocks", function()
+    local made = with({}, function() end)
+    assert.matches("say: expected a text or content blocks, got a list with 'x' in it",
+      select(2, pcall(made.run, made, { "x" })))
+  end)
+
   it("leave out a handler that puts something unfit into its event again and again", function()
     local called, bad = 0, true
     local made = with(function() return reply("x") end, function(ctx)
