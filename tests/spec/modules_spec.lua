@@ -20,18 +20,15 @@ for _, module in ipairs(ALL) do
 end
 
 describe("a copy of ours in the user's folder", function()
-  local place, base, config, lua
+  local place, base, lua
 
   before_each(function()
-    place, base, config = agents.place(), temp.directory(), places.config
-    places.config = base .. "/config"
+    place, base = agents.users_place()
     lua = places.config .. "/lua"
   end)
 
   after_each(function()
     place:close()
-    places.config = config
-    temp.remove(base)
   end)
 
   local PLUGIN <const> = [[return { name = "p", setup = function(ctx)

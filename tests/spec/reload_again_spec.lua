@@ -8,17 +8,14 @@ local temp = require("support.temp")
 local call, reply = agents.call, agents.reply
 
 describe("a version that has failed", function()
-  local place, base, config
+  local place, base
 
   before_each(function()
-    place, base, config = agents.place(), temp.directory(), places.config
-    places.config = base .. "/config"
+    place, base = agents.users_place()
   end)
 
   after_each(function()
     place:close()
-    places.config = config
-    temp.remove(base)
     package.loaded.mine, package.loaded.other = nil, nil
   end)
 

@@ -74,11 +74,11 @@ local SLOW <const> = { ["no end to the stack"] = true, ["out of memory"] = true,
   ["too long"] = true }
 
 describe("a broken file", function()
-  local place, base, config, seconds, setup, teardown
+  local place, base, seconds, setup, teardown
 
   before_each(function()
-    place, base, config = agents.place(), temp.directory(), places.config
-    places.config, seconds = base .. "/config", defaults.guard.seconds
+    place, base = agents.users_place()
+    seconds = defaults.guard.seconds
     setup, teardown = defaults.plugin.setup, defaults.plugin.teardown
     defaults.plugin.setup, defaults.plugin.teardown = 0.3, 0.3
     guard.limit_memory((collectgarbage("count") // 1 << 10) + (32 << 20), 64 << 20)
@@ -86,11 +86,10 @@ describe("a broken file", function()
 
   after_each(function()
     guard.limit_memory(8 << 30, 0)
-    defaults.guard.seconds, places.config = seconds, config
+    defaults.guard.seconds = seconds
     defaults.plugin.setup, defaults.plugin.teardown = setup, teardown
     package.loaded.mine = nil
     place:close()
-    temp.remove(base)
   end)
 
   local function break_it(path, way)

@@ -21,19 +21,16 @@ local FLAT <const> = 64 -- bytes of Lua memory that a reload may leave, on avera
 local NOISE <const> = 256 * 1024 -- bytes that come and go
 
 describe(("%d reloads"):format(TIMES), function()
-  local place, base, config
+  local place, base
 
   before_each(function()
-    place, base, config = agents.place(), temp.directory(), places.config
-    places.config = base .. "/config"
+    place, base = agents.users_place()
     _G.VERSIONS = setmetatable({}, { __mode = "k" }) -- luacheck: ignore
     stress.seed()
   end)
 
   after_each(function()
     place:close()
-    places.config = config
-    temp.remove(base)
     _G.VERSIONS = nil -- luacheck: ignore
     os.remove(sys.xdg("state") .. "/agenthost/plugins/p.json")
   end)

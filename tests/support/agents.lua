@@ -1,6 +1,7 @@
 --- Agents whose model is a table in the spec: everything else is real.
 local agent = require("agenthost.agent")
 local json = require("agenthost.json")
+local places = require("agenthost.places")
 local temp = require("support.temp")
 
 local M = {}
@@ -97,6 +98,15 @@ function M.place()
   return setmetatable({ cwd = temp.directory(), made = {} }, Agents)
 end
 
+--- A place with files of the user's: a folder `base`, and in it `config`, the user's configuration
+--- until `close`.
+function M.users_place()
+  local place = M.place()
+  place.base, place.config_before = temp.directory(), places.config
+  places.config = place.base .. "/config"
+  return place, place.base
+end
+
 --- An agent with the provider `turns`. Options as for agent.new; unless they say otherwise nothing
 --- is asked for.
 function Agents:new(turns, opts)
@@ -126,6 +136,10 @@ function Agents:close()
     temp.remove(dir)
   end
   temp.remove(self.cwd)
+  if self.base then
+    places.config = self.config_before
+    temp.remove(self.base)
+  end
 end
 
 --- The events of one type that an agent has told so far.
