@@ -138,10 +138,8 @@ local function without_json(blocks)
       error(("say: expected a text or content blocks, got a list with %s in it"):format(
         options.show(block)), 0)
     end
-    plain[i] = {}
-    for field, value in pairs(block) do
-      plain[i][field] = field ~= "json" and value or nil
-    end
+    plain[i] = copy.shallow(block)
+    plain[i].json = nil
   end
   return plain
 end

@@ -24,4 +24,15 @@ function M.deep(value)
   return copied(value, {})
 end
 
+--- A copy of a table whose members are the same; without its metatable.
+---@param value table
+---@return table
+function M.shallow(value)
+  local made = {}
+  for key, member in pairs(value) do
+    made[key] = member
+  end
+  return made
+end
+
 return M

@@ -6,6 +6,7 @@
 --- whatever starts that), "drop" (nobody is told), or a function of the notice that returns one of
 --- these.
 local async = require("agenthost.async")
+local copy = require("agenthost.copy")
 local defaults = require("agenthost.defaults")
 local notice_text = require("agenthost.notice")
 local protect = require("agenthost.protect")
@@ -57,23 +58,15 @@ function M.new(queue, policy, emit)
   }, Inbox)
 end
 
-local function copy(notice)
-  local made = {}
-  for field, value in pairs(notice) do
-    made[field] = value
-  end
-  return made
-end
-
 -- What plugins say to a notice: a verdict, or nil; and the notice, with their text in it if they
 -- have put one in place of its own.
 local function ask_plugins(self, notice)
   if not self.events or not self.events:handled("notice") then
     return nil, notice
   end
-  local event = self.events:fire("notice", { notice = copy(notice) })
+  local event = self.events:fire("notice", { notice = copy.shallow(notice) })
   if event.text then
-    notice = copy(notice)
+    notice = copy.shallow(notice)
     notice.instead = event.text
   end
   return event.decision, notice

@@ -4,6 +4,7 @@
 --- build its table, and a call of anything else is an error that says so. Functions of the tool are
 --- not called.
 local async = require("agenthost.async")
+local copy = require("agenthost.copy")
 local defaults = require("agenthost.defaults")
 local protect = require("agenthost.protect")
 local text = require("agenthost.text")
@@ -32,14 +33,6 @@ local function stand_in(name)
   })
 end
 
-local function copy(library)
-  local own = {}
-  for name, value in pairs(library) do
-    own[name] = value
-  end
-  return own
-end
-
 -- Globals for one run.
 local function environment()
   local env = {}
@@ -47,7 +40,7 @@ local function environment()
     env[name] = _G[name]
   end
   for _, name in ipairs(LIBRARIES) do
-    env[name] = copy(_G[name])
+    env[name] = copy.shallow(_G[name])
   end
   env._G = env
   env.require = function(name) return stand_in(tostring(name)) end
